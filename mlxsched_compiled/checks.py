@@ -1,0 +1,104 @@
+"""Checks of hyperparameters, made on the host before anything compiles. Each error names the parameter and the value.
+
+An ``mx.array`` passes with its value unseen: it may be a tracer, and whoever passes one answers for what is in it.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import mlx.core as mx
+
+Number = float | mx.array
+"""A rate or a factor: a Python number (NumPy's too), or a 0-d ``mx.array`` that stays that array."""
+Count = int | mx.array
+"""A number of steps, likewise."""
+
+_FLOAT32_MAX = float(mx.finfo(mx.float32).max)
+_COUNT_MAX = 2**63 - 1
+
+T = TypeVar("T")
+
+
+def finite(name: str, value: Any, *, at_least: float = -math.inf) -> Number:
+    """``value`` as a float that float32 can hold."""
+    if isinstance(value, mx.array):
+        return _scalar(name, value)
+    if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a number, but got {value!r}.")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not abs(number) <= _FLOAT32_MAX:
+        raise ValueError(f"{name} must be finite in float32, but got {value!r}.")
+    if number < at_least:
+        raise ValueError(f"{name} must be at least {at_least:g}, but got {value!r}.")
+    return number
+
+
+def positive(name: str, value: Any) -> Number:
+    """``value`` as a float above 0."""
+    number = finite(name, value)
+    if not isinstance(number, mx.array) and number <= 0:
+        raise ValueError(f"{name} must be greater than 0, but got {value!r}.")
+    return number
+
+
+def count(name: str, value: Any, *, at_least: int = 1) -> Count:
+    """``value`` as a whole number of steps; a float that is whole, like 1e4, is one."""
+    if isinstance(value, mx.array):
+        return _scalar(name, value)
+    number = whole(name, value)
+    if not at_least <= number <= _COUNT_MAX:
+        raise ValueError(f"{name} must be from {at_least} to 2**63 - 1, but got {value!r}.")
+    return number
+
+
+def whole(name: str, value: Any) -> int:
+    """``value`` as an int."""
+    if isinstance(value, (bool, str, bytes)):
+        raise TypeError(f"{name} must be a whole number, but got {value!r}.")
+    try:
+        return operator.index(value)
+    except TypeError:
+        pass
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"{name} must be a whole number, but got {value!r}.")
+    number = float(value)
+    if not number.is_integer():
+        raise ValueError(f"{name} must be a whole number, but got {value!r}.")
+    return int(number)
+
+
+def increasing(name: str, values: Iterable[Any], *, at_least: int = 1) -> list[Count]:
+    """``values`` as counts, each above the one before."""
+    counts = [count(f"{name}[{i}]", value, at_least=at_least) for i, value in enumerate(listed(name, values))]
+    known = [c for c in counts if isinstance(c, int)]
+    if any(a >= b for a, b in zip(known, known[1:], strict=False)):
+        raise ValueError(f"{name} must increase strictly, but got {known}.")
+    return counts
+
+
+def listed(name: str, values: Iterable[T]) -> list[T]:
+    """``values`` as a list of at least one."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a list, but got {values!r}.")
+    items = list(values)
+    return items
+
+
+def one_of(name: str, value: Any, known: Sequence[str]) -> str:
+    """``value`` if it is among the ``known`` words."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, but got {value!r}.")
+    return str(value)
+
+
+def _scalar(name: str, value: mx.array) -> mx.array:
+    if value.ndim != 0:
+        raise ValueError(f"{name} must be a number or a 0-d array, but got shape {value.shape}.")
+    return value

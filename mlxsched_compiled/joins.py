@@ -1,0 +1,159 @@
+r"""``join_schedules``: schedules one after the other.
+
+A few segments are each computed and the right one selected. Of many segments, those of one rate differ
+only in their coefficients: these stand in a table, one row is gathered for the step, and the rate is computed once. So the
+cost does not grow with the number of segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+from .checks import Count, Number, increasing, listed
+from .graph import Rate
+from .rates import Part
+from .schedule import Schedule, as_schedule, composite, factory, schedule
+
+_SELECTED = 4
+"""The most segments that are all computed: as many kernels as the gathered form has, and no table."""
+
+
+@factory
+def join_schedules(
+    schedules: Sequence[Schedule | Callable[[mx.array], Any] | Number], boundaries: Sequence[int]
+) -> Schedule:
+    r"""One schedule after the other, each counting its steps from its own start.
+
+    .. math:: \eta(t) = \eta_k(t - b_k), \qquad b_k \le t < b_{k+1}, \quad b_0 = 0
+
+    Args:
+        schedules: Schedules, plain functions of the step that MLX can trace, or numbers.
+        boundaries: The steps at which the second and each later schedule starts; one fewer than ``schedules``.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If there is no schedule, the numbers do not match, or the boundaries do not increase strictly from 1.
+        TypeError: If a schedule is none of the three.
+
+    Source: ``mlx.optimizers.join_schedules``.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import cosine_decay, join_schedules, linear_schedule
+        >>> schedule = join_schedules([linear_schedule(0, 1, 2), cosine_decay(1, 4)], [2])
+        >>> schedule(mx.array([0, 1, 2, 4, 6, 100]))
+        array([0, 0.5, 1, 0.5, 0, 0], dtype=float32)
+    """
+    parts = [as_schedule(f"schedules[{i}]", s) for i, s in enumerate(listed("schedules", schedules))]
+    if not parts:
+        raise ValueError("schedules must not be empty.")
+    starts = increasing("boundaries", boundaries)
+    if len(starts) != len(parts) - 1:
+        raise ValueError(f"boundaries must be one fewer than the {len(parts)} schedules, but got {len(starts)}.")
+    if len(parts) == 1:
+        return parts[0]
+    if len(parts) <= _SELECTED:
+        return composite(_select, parts, *starts)
+    return _gathered(parts, starts)
+
+
+def _select(step: mx.array, parts: list[Part], *starts: mx.array) -> mx.array:
+    """Halves until two are left. More than two are kernels of their own, or MLX would split them where it happens to."""
+    if len(parts) == 1:
+        return parts[0](step)
+    half = (len(parts) + 1) // 2
+    start = starts[half - 1]
+    before = _select(step, parts[:half], *starts[: half - 1])
+    after = _select_from(step, parts[half:], start, starts[half:])
+    if len(parts) > 2:
+        before, after = _own_kernel(before), _own_kernel(after)
+    return mx.where(step < start, before, after)
+
+
+def _select_from(step: mx.array, parts: list[Part], start: mx.array, later: tuple[mx.array, ...]) -> mx.array:
+    if len(parts) == 1:
+        return parts[0](step - start)
+    return mx.where(step < later[0], parts[0](step - start), parts[1](step - later[0]))
+
+
+def _own_kernel(rate: mx.array) -> mx.array:
+    """``rate``, behind a view, which MLX does not fuse across."""
+    return mx.squeeze(mx.expand_dims(rate, 0), 0)
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Segments of one rate: where their start and each coefficient stands: in a column of the table of its type or,
+    itself a table, among the arrays that stay whole. (Each family has its start to itself, or MLX would compute
+    the difference to it once, in one more kernel.)"""
+
+    rate: Rate
+    places: tuple[tuple[mx.Dtype | None, int], ...]
+
+
+@dataclass(frozen=True)
+class _Gathered:
+    """The rate of a join by table: where segments start, one table per type of coefficient, and what stays whole."""
+
+    families: tuple[_Family, ...]
+    dtypes: tuple[mx.Dtype, ...]
+
+    def __call__(self, step: mx.array, starts: mx.array, *arrays: mx.array) -> mx.array:
+        step = mx.expand_dims(step, -1)
+        row = mx.sum(step >= starts, axis=-1)
+        found: dict[mx.Dtype | None, Sequence[mx.array]] = {None: arrays[len(self.dtypes) :]}
+        for dtype, table in zip(self.dtypes, arrays, strict=False):
+            found[dtype] = mx.split(mx.take(table, row, axis=0), table.shape[1], axis=-1)
+        rates = []
+        for family in self.families:
+            start, *coefficients = (found[dtype][column] for dtype, column in family.places)
+            rates.append(family.rate(step - start, *coefficients))
+        return mx.squeeze(mx.broadcast_to(_by_kind(found[mx.uint64][0], rates, 0), step.shape), -1)
+
+
+def _by_kind(kind: mx.array, rates: list[mx.array], first: int) -> mx.array:
+    """The rate of this kind, two of them to a kernel."""
+    pair = rates[0] if len(rates) == 1 else mx.where(kind == first, rates[0], rates[1])
+    if len(rates) <= 2:
+        return pair
+    return mx.where(kind < first + 2, _own_kernel(pair), _by_kind(kind, rates[2:], first + 2))
+
+
+def _gathered(parts: list[Schedule], starts: list[Count]) -> Schedule:
+    members: dict[Any, list[int]] = {}
+    for i, part in enumerate(parts):
+        alone = any(c.ndim > 0 for c in part.state)
+        members.setdefault((part.rate, i if alone else None), []).append(i)
+
+    numbers = range(len(parts))
+    kinds = {i: kind for kind, rows in enumerate(members.values()) for i in rows}
+    columns = {mx.uint64: [_counts([kinds[i] for i in numbers])]}
+    whole: list[mx.array] = []
+    families = []
+    for rows in members.values():
+        places: list[tuple[mx.Dtype | None, int]] = [(mx.uint64, len(columns[mx.uint64]))]
+        columns[mx.uint64].append(_counts([0, *starts]))
+        for k, coefficient in enumerate(parts[rows[0]].state):
+            if coefficient.ndim > 0:
+                places.append((None, len(whole)))
+                whole.append(coefficient)
+            else:
+                # A row of another kind repeats the first of this one, so that the rate not selected is finite too.
+                values = [parts[i if i in rows else rows[0]].state[k] for i in numbers]
+                table = columns.setdefault(coefficient.dtype, [])
+                places.append((coefficient.dtype, len(table)))
+                table.append(mx.stack(values))
+        families.append(_Family(parts[rows[0]].rate, tuple(places)))
+
+    arrays = [_counts(starts), *(mx.stack(c, axis=-1) for c in columns.values()), *whole]
+    return schedule(_Gathered(tuple(families), tuple(columns)), *arrays)
+
+
+def _counts(values: Sequence[Count]) -> mx.array:
+    return mx.stack([mx.array(v, mx.uint64) if isinstance(v, int) else v.astype(mx.uint64) for v in values])

@@ -1,0 +1,106 @@
+r"""Ramps: from ``init`` to ``end`` in a number of steps, along a shape.
+
+.. math:: \eta(t) = \mathrm{init} \cdot s(x) + \mathrm{end} \cdot (1 - s(x)), \qquad x = \min(t / \mathrm{steps}, 1)
+
+A shape gives both weights, s and 1 - s, each computed without cancellation from the whole numbers of steps left and
+done. So they are exactly 1 and 0 at step 0, exactly 0 and 1 from the last step on, and right to a few ulps wherever one of
+them is tiny.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mlx.core as mx
+
+from .checks import Count, Number
+from .schedule import Coefficient, Schedule, schedule
+
+Weights = Callable[..., tuple[mx.array, mx.array]]
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """The rate of a ramp whose shape has these weights."""
+
+    weights: Weights
+
+    def __call__(
+        self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, *shape: mx.array
+    ) -> mx.array:
+        done = mx.minimum(step, steps)
+        left = steps - done
+        remaining, gone = self.weights(*(n.astype(mx.float32) for n in (left, done, steps)), *shape)
+        return init * remaining + end * gone
+
+
+def linear(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.array]:
+    """s = 1 - x"""
+    return left / steps, done / steps
+
+
+def cosine(left: mx.array, done: mx.array, steps: mx.array, quarter_turn: mx.array) -> tuple[mx.array, mx.array]:
+    """s = (1 + cos πx) / 2 = sin²(π/2 · (1 - x)), where ``quarter_turn`` is π/2 over the steps"""
+    return mx.square(mx.sin(left * quarter_turn)), mx.square(mx.sin(done * quarter_turn))
+
+
+def sqrt(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.array]:
+    """s = 1 - √x = (1 - x) / (1 + √x)"""
+    root = mx.sqrt(done / steps)
+    return left / steps / (1 + root), root
+
+
+def rex(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.array]:
+    """s = (1 - x) / (1 - x/2)"""
+    both = left + steps
+    return 2 * left / both, done / both
+
+
+def tanh(
+    left: mx.array, done: mx.array, steps: mx.array, lower: mx.array, upper: mx.array
+) -> tuple[mx.array, mx.array]:
+    """s = (1 - tanh(lower · (1 - x) + upper · x)) / 2, which is not 0 at x = 1 and so jumps there"""
+    odds = mx.exp(2 * (lower * (left / steps) + upper * (done / steps)))
+    return mx.where(left > 0, 1 / (1 + odds), 0), mx.where(left > 0, 1 / (1 + 1 / odds), 1)
+
+
+@dataclass(frozen=True)
+class Powered:
+    """s = base(x)^power"""
+
+    base: Weights
+
+    def __call__(
+        self, left: mx.array, done: mx.array, steps: mx.array, power: mx.array, *base: mx.array
+    ) -> tuple[mx.array, mx.array]:
+        remaining, gone = self.base(left, done, steps, *base)
+        log = mx.where(gone < remaining, mx.log1p(-gone), mx.log(remaining))
+        return mx.power(remaining, power), -mx.expm1(power * log)
+
+
+def _quarter_turn(steps: Count) -> tuple[Number, ...]:
+    return (math.pi / 2 / steps,)
+
+
+def _nothing(steps: Count) -> tuple[Number, ...]:
+    return ()
+
+
+SHAPES: dict[str, tuple[Weights, Callable[[Count], tuple[Number, ...]]]] = {
+    "linear": (linear, _nothing),
+    "cosine": (cosine, _quarter_turn),
+    "sqrt": (sqrt, _nothing),
+    "rex": (rex, _nothing),
+}
+"""Name of a shape: its weights, and the coefficients they need for a number of steps."""
+
+
+def ramp(init: Number, end: Number, steps: Count, shape: str = "linear", *, power: Number = 1.0) -> Schedule:
+    """The schedule of a ramp, its arguments checked before."""
+    weights, shaped_for = SHAPES[shape]
+    coefficients: tuple[Coefficient, ...] = shaped_for(steps)
+    if isinstance(power, mx.array) or power != 1:
+        weights, coefficients = Powered(weights), (power, *coefficients)
+    return schedule(Ramp(weights), init, end, steps, *coefficients)
