@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
 import mlx.core as mx
@@ -17,7 +17,7 @@ Number = float | mx.array
 Count = int | mx.array
 """A number of steps, likewise."""
 
-_FLOAT32_MAX = float(mx.finfo(mx.float32).max)
+FLOAT32_MAX = float(mx.finfo(mx.float32).max)
 _COUNT_MAX = 2**63 - 1
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ def finite(name: str, value: Any, *, at_least: float = -math.inf) -> Number:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not abs(number) <= _FLOAT32_MAX:
+    if not abs(number) <= FLOAT32_MAX:
         raise ValueError(f"{name} must be finite in float32, but got {value!r}.")
     if number < at_least:
         raise ValueError(f"{name} must be at least {at_least:g}, but got {value!r}.")
@@ -83,15 +83,23 @@ def increasing(name: str, values: Iterable[Any], *, at_least: int = 1) -> list[C
     return counts
 
 
+def fixed(name: str, value: Any) -> float:
+    """``value`` as a Python number, where it decides what is compiled."""
+    if isinstance(value, mx.array):
+        raise TypeError(f"{name} must be a Python number, not an array: what is compiled depends on it.")
+    number = finite(name, value)
+    assert isinstance(number, float)
+    return number
+
+
 def listed(name: str, values: Iterable[T]) -> list[T]:
-    """``values`` as a list of at least one."""
+    """``values`` as a list."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list, but got {values!r}.")
-    items = list(values)
-    return items
+    return list(values)
 
 
-def one_of(name: str, value: Any, known: Sequence[str]) -> str:
+def one_of(name: str, value: Any, known: Collection[str]) -> str:
     """``value`` if it is among the ``known`` words."""
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, but got {value!r}.")

@@ -1,4 +1,4 @@
-"""Combinators: schedules bounded, delayed, held and repeated. (``a * b`` and ``a + b`` are operators of ``Schedule``.)"""
+"""Combinators: schedules bounded, delayed, held and repeated. ``a * b`` and ``a + b`` are operators of ``Schedule``."""
 
 from __future__ import annotations
 

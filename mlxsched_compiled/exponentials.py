@@ -44,7 +44,7 @@ def _growing(
 def _power_of_two(
     step: mx.array, init: mx.array, per_step: mx.array, last: mx.array, residue: mx.array, ln2: mx.array
 ) -> tuple[mx.array, mx.array, mx.array]:
-    """init times 2 to the fraction of p; then the whole part of p, e, as two factors of its power of two.
+    """Init times 2 to the fraction of p; then the whole part of p, e, as two factors of its power of two.
 
     ``per_step`` (uint64) is p of one step in units of 2**-56, ``residue`` (float32) the natural logarithm
     of what that rounds off, ``ln2`` the signed natural logarithm of one unit, ``last`` the step where p stops.
@@ -95,7 +95,8 @@ def exponential_decay(
         init: The rate at step 0.
         decay_rate: The factor, at least 0. Given as an array it is raised in float32, which loses accuracy as MLX does.
         decay_steps: Steps in which the rate falls by one such factor, at least 1.
-        end: A bound: the rate falls no lower than this if ``decay_rate`` is at most 1, and rises no higher if it is above.
+        end: A bound: the rate falls no lower than this if ``decay_rate`` is at most 1, and rises no higher if it is
+            above.
 
     Returns:
         A schedule, float32, of the shape of the step. It counts steps up to 2**53.

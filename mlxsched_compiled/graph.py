@@ -6,8 +6,8 @@ coefficients, because the coefficients are inputs of the graph. Two facts of MLX
 * Called while something else is being traced, a compiled function is inlined: its body runs again, and arrays that
   are not inputs of the outer function are *known*. MLX writes a known array of size 1 into the text of the outer kernel
   and names the kernel after a hash of such values, so two schedules can come to share one kernel and one of
-  them returns the other's rates. An array of two equal lanes is data. So a known scalar goes in as two lanes, and one lane
-  of the result comes out: two views, no extra kernel, right under ``vmap``.
+  them returns the other's rates. An array of two equal lanes is data. So a known scalar goes in as two lanes, and one
+  lane of the result comes out: two views, no extra kernel, right under ``vmap``.
 * MLX keeps its traces per thread, under the address of the traced function, and forgets them only in the thread that
   called last. A graph is therefore never shared between threads.
 """
@@ -29,21 +29,26 @@ def compiled(rate: Rate, thread: int) -> Rate:
     """The compiled form of ``rate`` for one thread, the same object each time it is asked for."""
 
     def schedule(step: mx.array, *coefficients: mx.array) -> mx.array:
-        stepis_known, *known = map(is_known, (step, *coefficients))
-        if stepis_known == all(known) == any(known):
-            return _rate_of(rate(whole_steps(step), *coefficients), step.shape, rate)
+        step_is_known, *known = (is_known(array) for array in (step, *coefficients))
+        if (step_is_known and all(known)) or (not step_is_known and not any(known)):
+            return applied(rate, step, *coefficients)
         lanes = (*step.shape, _LANES)
-        if stepis_known:
+        if step_is_known and step.size == 1:
             step = _two_lanes(step)
         elif step.ndim > 0:
             step = mx.expand_dims(step, -1)
         wide = [_two_lanes(c) if k else c for c, k in zip(coefficients, known, strict=True)]
-        return _rate_of(rate(whole_steps(step), *wide), lanes, rate)[..., 0]
+        return _rate_of(rate(_whole_steps(step), *wide), lanes, rate)[..., 0]
 
     return mx.compile(schedule)
 
 
-def whole_steps(step: mx.array) -> mx.array:
+def applied(rate: Rate, step: mx.array, *coefficients: mx.array) -> mx.array:
+    """``rate`` as it is, not compiled."""
+    return _rate_of(rate(_whole_steps(step), *coefficients), step.shape, rate)
+
+
+def _whole_steps(step: mx.array) -> mx.array:
     """``step`` as uint64, in which every step up to 2**64 is a different one. Below 0 counts as 0."""
     if step.dtype == mx.uint64:
         return step
@@ -72,8 +77,8 @@ def is_known(array: mx.array) -> bool:
 
 
 def _two_lanes(array: mx.array) -> mx.array:
-    if array.size != 1:  # data already; of a step, only its shape has to match
-        return mx.expand_dims(array, -1) if False else array
+    if array.size != 1:  # data already
+        return array
     lanes = mx.stack([array] * _LANES, axis=-1)
     mx.eval(lanes)
     return lanes

@@ -1,31 +1,29 @@
 r"""``join_schedules``: schedules one after the other.
 
 A few segments are each computed and the right one selected. Of many segments, those of one rate differ
-only in their coefficients: these stand in a table, one row is gathered for the step, and the rate is computed once. So the
-cost does not grow with the number of segments.
+only in their coefficients: these stand in a table, one row is gathered for the step, and the rate is computed once. So
+the cost does not grow with the number of segments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 
-from .checks import Count, Number, increasing, listed
+from .checks import Count, increasing, listed
 from .graph import Rate
 from .rates import Part
-from .schedule import Schedule, as_schedule, composite, factory, schedule
+from .schedule import Operand, Schedule, as_schedule, composite, factory, schedule
 
 _SELECTED = 4
 """The most segments that are all computed: as many kernels as the gathered form has, and no table."""
 
 
 @factory
-def join_schedules(
-    schedules: Sequence[Schedule | Callable[[mx.array], Any] | Number], boundaries: Sequence[int]
-) -> Schedule:
+def join_schedules(schedules: Sequence[Operand], boundaries: Sequence[Count]) -> Schedule:
     r"""One schedule after the other, each counting its steps from its own start.
 
     .. math:: \eta(t) = \eta_k(t - b_k), \qquad b_k \le t < b_{k+1}, \quad b_0 = 0
@@ -38,7 +36,8 @@ def join_schedules(
         A schedule, float32, of the shape of the step.
 
     Raises:
-        ValueError: If there is no schedule, the numbers do not match, or the boundaries do not increase strictly from 1.
+        ValueError: If there is no schedule, the numbers do not match, or the boundaries do not increase strictly from
+            1.
         TypeError: If a schedule is none of the three.
 
     Source: ``mlx.optimizers.join_schedules``.
@@ -64,22 +63,23 @@ def join_schedules(
 
 
 def _select(step: mx.array, parts: list[Part], *starts: mx.array) -> mx.array:
-    """Halves until two are left. More than two are kernels of their own, or MLX would split them where it happens to."""
-    if len(parts) == 1:
-        return parts[0](step)
-    half = (len(parts) + 1) // 2
-    start = starts[half - 1]
-    before = _select(step, parts[:half], *starts[: half - 1])
-    after = _select_from(step, parts[half:], start, starts[half:])
-    if len(parts) > 2:
-        before, after = _own_kernel(before), _own_kernel(after)
-    return mx.where(step < start, before, after)
+    later = [part(step - start) for part, start in zip(parts[1:], starts, strict=True)]
+    return _first([parts[0](step), *later], [step < start for start in starts])
 
 
-def _select_from(step: mx.array, parts: list[Part], start: mx.array, later: tuple[mx.array, ...]) -> mx.array:
-    if len(parts) == 1:
-        return parts[0](step - start)
-    return mx.where(step < later[0], parts[0](step - start), parts[1](step - later[0]))
+def _first(rates: list[mx.array], conditions: list[mx.array]) -> mx.array:
+    """The first rate whose condition holds, or the last.
+
+    Of more than two, each pair is a kernel of its own, and so is the choice between pairs: MLX fuses no deeper than
+    11 operations, and would split a longer chain wherever that happens to be.
+    """
+    if len(rates) == 1:
+        return rates[0]
+    pair = mx.where(conditions[0], rates[0], rates[1])
+    if len(rates) == 2:
+        return pair
+    rest = _first(rates[2:], conditions[2:])
+    return mx.where(conditions[1], _own_kernel(pair), _own_kernel(rest) if len(rates) == 4 else rest)
 
 
 def _own_kernel(rate: mx.array) -> mx.array:
@@ -89,9 +89,11 @@ def _own_kernel(rate: mx.array) -> mx.array:
 
 @dataclass(frozen=True)
 class _Family:
-    """Segments of one rate: where their start and each coefficient stands: in a column of the table of its type or,
-    itself a table, among the arrays that stay whole. (Each family has its start to itself, or MLX would compute
-    the difference to it once, in one more kernel.)"""
+    """Segments of one rate, and where their start and each coefficient stands.
+
+    That is in a column of the table of its type or, for a coefficient that is itself a table, among the arrays that
+    stay whole. Each family has its start to itself, or MLX would compute the difference to it once, in one more kernel.
+    """
 
     rate: Rate
     places: tuple[tuple[mx.Dtype | None, int], ...]
@@ -109,20 +111,14 @@ class _Gathered:
         row = mx.sum(step >= starts, axis=-1)
         found: dict[mx.Dtype | None, Sequence[mx.array]] = {None: arrays[len(self.dtypes) :]}
         for dtype, table in zip(self.dtypes, arrays, strict=False):
-            found[dtype] = mx.split(mx.take(table, row, axis=0), table.shape[1], axis=-1)
+            found[dtype] = list(mx.split(mx.take(table, row, axis=0), table.shape[1], axis=-1))
         rates = []
         for family in self.families:
             start, *coefficients = (found[dtype][column] for dtype, column in family.places)
             rates.append(family.rate(step - start, *coefficients))
-        return mx.squeeze(mx.broadcast_to(_by_kind(found[mx.uint64][0], rates, 0), step.shape), -1)
-
-
-def _by_kind(kind: mx.array, rates: list[mx.array], first: int) -> mx.array:
-    """The rate of this kind, two of them to a kernel."""
-    pair = rates[0] if len(rates) == 1 else mx.where(kind == first, rates[0], rates[1])
-    if len(rates) <= 2:
-        return pair
-    return mx.where(kind < first + 2, _own_kernel(pair), _by_kind(kind, rates[2:], first + 2))
+        kind = found[mx.uint64][0]
+        rate = _first(rates, [kind <= k for k in range(len(rates) - 1)])
+        return mx.squeeze(mx.broadcast_to(rate, step.shape), -1)
 
 
 def _gathered(parts: list[Schedule], starts: list[Count]) -> Schedule:

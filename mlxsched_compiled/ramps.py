@@ -3,8 +3,8 @@ r"""Ramps: from ``init`` to ``end`` in a number of steps, along a shape.
 .. math:: \eta(t) = \mathrm{init} \cdot s(x) + \mathrm{end} \cdot (1 - s(x)), \qquad x = \min(t / \mathrm{steps}, 1)
 
 A shape gives both weights, s and 1 - s, each computed without cancellation from the whole numbers of steps left and
-done. So they are exactly 1 and 0 at step 0, exactly 0 and 1 from the last step on, and right to a few ulps wherever one of
-them is tiny.
+done. So they are exactly 1 and 0 at step 0, exactly 0 and 1 from the last step on, and right to a few ulps wherever
+one of them is tiny.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ class Ramp:
 
     weights: Weights
 
-    def __call__(
-        self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, *shape: mx.array
-    ) -> mx.array:
+    def __call__(self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, *shape: mx.array) -> mx.array:
         done = mx.minimum(step, steps)
         left = steps - done
         remaining, gone = self.weights(*(n.astype(mx.float32) for n in (left, done, steps)), *shape)
@@ -80,7 +78,8 @@ class Powered:
         return mx.power(remaining, power), -mx.expm1(power * log)
 
 
-def _quarter_turn(steps: Count) -> tuple[Number, ...]:
+def quarter_turn(steps: Count) -> tuple[Number, ...]:
+    """What ``cosine`` needs."""
     return (math.pi / 2 / steps,)
 
 
@@ -90,7 +89,7 @@ def _nothing(steps: Count) -> tuple[Number, ...]:
 
 SHAPES: dict[str, tuple[Weights, Callable[[Count], tuple[Number, ...]]]] = {
     "linear": (linear, _nothing),
-    "cosine": (cosine, _quarter_turn),
+    "cosine": (cosine, quarter_turn),
     "sqrt": (sqrt, _nothing),
     "rex": (rex, _nothing),
 }

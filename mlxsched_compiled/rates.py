@@ -35,14 +35,17 @@ def _bound(rate: Rate, coefficients: tuple[mx.array, ...]) -> Part:
 
 
 def multiply(step: mx.array, parts: list[Part]) -> mx.array:
+    """a · b"""
     return parts[0](step) * parts[1](step)
 
 
 def add(step: mx.array, parts: list[Part]) -> mx.array:
+    """a + b"""
     return parts[0](step) + parts[1](step)
 
 
 def constant_rate(step: mx.array, value: mx.array) -> mx.array:
+    """value"""
     return value
 
 

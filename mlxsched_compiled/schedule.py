@@ -7,17 +7,18 @@ import operator
 from collections.abc import Callable
 from functools import wraps
 from threading import get_ident
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeAlias
 
 import mlx.core as mx
 
-from .checks import Number, count, finite, whole
-from .graph import Rate, compiled, is_known
+from .checks import Count, Number, count, finite, whole
+from .graph import Rate, applied, compiled, is_known
 from .rates import Composite, Function, add, constant_rate, multiply
 
 P = ParamSpec("P")
 Coefficient = float | int | mx.array
-Operand = "Schedule | Callable[[mx.array], Any] | Number"
+Operand: TypeAlias = "Schedule | Callable[[mx.array], Any] | Number"
+"""What stands for a schedule: one, a plain function of the step that MLX can trace, a number."""
 
 
 class Schedule:
@@ -25,19 +26,19 @@ class Schedule:
 
     .. math:: \eta(t) = \mathrm{rate}(t, h_1, h_2, \ldots)
 
-    Schedules of one ``rate`` share one compiled graph, whatever their hyperparameters. A schedule can be called with steps,
-    given to any optimizer of MLX, combined with others, copied and pickled.
+    Schedules of one ``rate`` share one compiled graph, whatever their hyperparameters. A schedule can be called with
+    steps, given to any optimizer of MLX, combined with others, copied and pickled.
 
     Args:
-        rate: A pure MLX function ``rate(step, *hyperparameters)``, elementwise in ``step`` (uint64, any shape) and in the
-            hyperparameters. Its result becomes float32. Use it by its name, not as a new ``lambda`` each time: graphs are
-            shared by schedules of the same function.
+        rate: A pure MLX function ``rate(step, *hyperparameters)``, elementwise in ``step`` (uint64, any shape) and in
+            the hyperparameters. Its result becomes float32. Use it by its name, not as a new ``lambda`` each time:
+            graphs are shared by schedules of the same function.
         *hyperparameters: Numbers, which reach ``rate`` as 0-d float32 arrays, or ``mx.array``, which reach it as
             they are. A count that must stay exact next to steps above 2**24 goes in as ``mx.array(n, mx.uint64)``.
 
     Raises:
-        TypeError: If ``rate`` cannot be called, or a hyperparameter is not a number. When first called: if ``rate`` cannot
-            be traced, or returns something else than a number or an array.
+        TypeError: If ``rate`` cannot be called, or a hyperparameter is not a number. When first called: if ``rate``
+            cannot be traced, or returns something else than a number or an array.
         ValueError: If a hyperparameter is not finite, or is an int that float32 would round. When first called: if the
             result cannot take the step's shape.
 
@@ -76,8 +77,11 @@ class Schedule:
 
     @property
     def state(self) -> list[mx.array]:
-        """The coefficients: what ``mx.compile(..., inputs=[..., schedule.state])`` has to capture for a rate that can be
-        changed while the step stays compiled. Not captured, they are constants of the step, and safe ones."""
+        """The coefficients, as a list that ``mx.compile(..., inputs=[..., schedule.state])`` can capture.
+
+        Captured, they can change while the step stays compiled. Not captured, they are constants of the step, and safe
+        ones.
+        """
         return self._state
 
     def __call__(self, step: int | mx.array) -> mx.array:
@@ -141,6 +145,11 @@ def composite(combine: Callable[..., mx.array], parts: list[Schedule], *coeffici
     return schedule(rate, *coefficients, *(c for part in parts for c in part._state))
 
 
+def rate_at(schedule: Schedule, step: Count) -> mx.array:
+    """One rate of a schedule, as a coefficient of another; not compiled."""
+    return applied(schedule.rate, mx.array(step, mx.uint64), *schedule.state)
+
+
 def as_schedule(name: str, value: Operand) -> Schedule:
     """Any of the things that stand for a schedule: one, a plain function of the step, a number."""
     if isinstance(value, Schedule):
@@ -160,12 +169,16 @@ def factory(make: Callable[P, Schedule]) -> Callable[P, Schedule]:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         kwargs_shown = {n: v for n, v in bound.arguments.items() if n not in optional or v is not optional[n]}
-        made = make(*args, **kwargs)
-        named = Schedule.__new__(Schedule)
-        named._bind(made._rate, list(made._state), (called, (), kwargs_shown))
-        return named
+        return named(make(*args, **kwargs), called, **kwargs_shown)
 
     return called
+
+
+def named(made: Schedule, function: Callable[..., Schedule], **arguments: Any) -> Schedule:
+    """A schedule like ``made``, made by a call of ``function``."""
+    same = Schedule.__new__(Schedule)
+    same._bind(made._rate, list(made._state), (function, (), arguments))
+    return same
 
 
 def _made_by(function: Callable[..., Schedule], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Schedule:

@@ -1,0 +1,238 @@
+r"""Cycles: cosine restarts, triangles, the one-cycle policy.
+
+Restarts of growing periods and the one-cycle policy are joins of ramps; the former, being a join of up to 63 cycles,
+takes five kernels instead of one (and so a table instead of logarithms, which would miss the step of a restart).
+"""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+
+from .checks import FLOAT32_MAX, Count, Number, count, finite, fixed, one_of, positive
+from .combinators import repeat
+from .decays import cosine_decay, linear_schedule
+from .exponentials import exponential_decay, step_decay
+from .joins import join_schedules
+from .piecewise import constant
+from .ramps import SHAPES, Ramp, cosine, quarter_turn, ramp
+from .rates import Part
+from .schedule import Schedule, composite, factory
+
+_STEPS = 2**62
+"""More than anyone takes, and little enough to stay within uint64."""
+
+
+@factory
+def cosine_restarts(
+    init: Number, period: Count, end: Number = 0.0, *, period_factor: float = 1.0, decay: Number = 1.0
+) -> Schedule:
+    r"""Cosine decays one after the other, each from the top.
+
+    .. math::
+        \eta(t) = \mathrm{end} + (\mathrm{init} \cdot \mathrm{decay}^k - \mathrm{end}) \, \frac{1 + \cos \pi x}{2},
+        \qquad x = \frac{t - t_k}{\mathrm{period} \cdot \mathrm{period\_factor}^k}
+
+    where :math:`t_k \le t` is the start of cycle k. The step of a restart is at the top.
+
+    Args:
+        init: The rate at step 0.
+        period: Steps of the first cycle, at least 1.
+        end: The rate that each cycle falls to.
+        period_factor: How many times longer each cycle is than the one before: 1, or at least 1.001. Whole numbers
+            restart on exact steps; others within 2**-20 of a step.
+        decay: Factor from the top of one cycle to the next, at least 0.
+
+    Returns:
+        A schedule, float32, of the shape of the step. One kernel if ``period_factor`` is 1, else five.
+
+    Raises:
+        ValueError: If a number is not finite, ``period`` is not a whole number >= 1, ``period_factor`` is out of range
+            or ``decay`` is negative.
+        TypeError: If an argument is not a number, or ``period_factor`` (or ``period`` along with it) is an array.
+
+    Source: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017;
+    ``CosineAnnealingWarmRestarts`` in PyTorch; ``decay`` is ``m_mul`` in Keras.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import cosine_restarts
+        >>> cosine_restarts(1, 4, decay=0.5)(mx.array([0, 2, 4, 6, 8]))
+        array([1, 0.5, 0.5, 0.25, 0.25], dtype=float32)
+        >>> cosine_restarts(1, 4, period_factor=2)(mx.array([0, 4, 8, 11, 12]))
+        array([1, 1, 0.5, 0.0380602, 1], dtype=float32)
+    """
+    init, end = finite("init", init), finite("end", end)
+    period, decay = count("period", period), finite("decay", decay, at_least=0)
+    factor = fixed("period_factor", period_factor)
+    if factor == 1:
+        return composite(_restarted, [exponential_decay(init, decay)], end, period, *quarter_turn(period))
+    if factor < 1.001:
+        raise ValueError(f"period_factor must be 1 or at least 1.001, but got {period_factor!r}.")
+    period = int(fixed("period", period))
+    bits = 0 if factor.is_integer() else 20
+    starts, start, length = [], period << bits, period << bits
+    while start < _STEPS:
+        starts.append(start)
+        length = length * int(factor) if bits == 0 else round((period << bits) * factor ** len(starts))
+        start += length
+    bounds = [0, *starts, start]
+    cycles = [
+        cosine_decay(_top(init, decay, k), b - a, end) for k, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False))
+    ]
+    cycling = join_schedules(cycles, starts)
+    return cycling if bits == 0 else composite(_fine, [cycling], bits, _STEPS >> bits, 0)
+
+
+def _top(init: Number, decay: Number, k: int) -> Number:
+    """init · decay^k, and no more than float32 holds: of the cycles that nobody lives to see, some would."""
+    if isinstance(init, mx.array) or isinstance(decay, mx.array):
+        return init * decay**k
+    try:
+        top = init * decay**k
+    except OverflowError:
+        top = math.copysign(math.inf, init)
+    return max(-FLOAT32_MAX, min(top, FLOAT32_MAX))
+
+
+def _restarted(step: mx.array, parts: list[Part], end: mx.array, period: mx.array, quarter_turn: mx.array) -> mx.array:
+    """A cosine ramp for each period, from the part, of which a step is a whole period."""
+    return Ramp(cosine)(step % period, parts[0](step // period), end, period, quarter_turn)
+
+
+def _fine(step: mx.array, parts: list[Part], bits: mx.array, last: mx.array, offset: mx.array) -> mx.array:
+    """The part, in ticks of 2**-bits of a step, so that what starts between two steps starts on a whole number."""
+    return parts[0]((mx.minimum(step, last) << bits) + offset)
+
+
+@factory
+def cyclic(
+    low: Number,
+    high: Number,
+    up_steps: Count,
+    down_steps: Count | None = None,
+    *,
+    mode: str = "triangular",
+    gamma: Number = 1.0,
+) -> Schedule:
+    r"""Up and down between two rates, again and again.
+
+    .. math:: \eta(t) = \mathrm{low} + (\mathrm{high} - \mathrm{low}) \cdot \mathrm{triangle}(t) \cdot a(t)
+
+    where the triangle goes from 0 to 1 in ``up_steps`` and back in ``down_steps``, and a(t) is 1 for ``"triangular"``,
+    halves with each cycle for ``"triangular2"`` and is :math:`\mathrm{gamma}^t` for ``"exp_range"``.
+
+    Args:
+        low: The rate at the start of each cycle.
+        high: The rate at the top of the first cycle (less :math:`\mathrm{gamma}^t` in mode ``"exp_range"``).
+        up_steps: Steps from low to high, at least 1.
+        down_steps: Steps from high to low, at least 1; None for as many as up.
+        mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
+        gamma: The factor per step of ``"exp_range"``, at least 0; the other modes do not look at it.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If a number is not finite, steps are not whole numbers >= 1, ``gamma`` is negative or the mode
+            unknown.
+        TypeError: If an argument is not a number.
+
+    Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2015; ``CyclicLR`` in PyTorch.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import cyclic
+        >>> cyclic(0, 1, 2, 4, mode="triangular2")(mx.array([0, 1, 2, 4, 6, 8]))
+        array([0, 0.5, 1, 0.5, 0, 0.5], dtype=float32)
+    """
+    low, high, gamma = finite("low", low), finite("high", high), finite("gamma", gamma, at_least=0)
+    up = count("up_steps", up_steps)
+    down = up if down_steps is None else count("down_steps", down_steps)
+    mode = one_of("mode", mode, ("triangular", "triangular2", "exp_range"))
+    up_and_down = join_schedules([linear_schedule(low, high, up), linear_schedule(high, low, down)], [up])
+    triangle = repeat(up_and_down, up + down)
+    if mode == "triangular":
+        return triangle
+    height = step_decay(1, 0.5, up + down) if mode == "triangular2" else exponential_decay(1, gamma)
+    return composite(_lowered, [height, triangle], low)
+
+
+def _lowered(step: mx.array, parts: list[Part], low: mx.array) -> mx.array:
+    """The second part, its height above ``low`` times the first."""
+    height = parts[0](step)
+    return height * parts[1](step) + (1 - height) * low
+
+
+@factory
+def one_cycle(
+    peak: Number,
+    total_steps: int,
+    *,
+    warmup_fraction: float = 0.3,
+    div_factor: Number = 25.0,
+    final_div_factor: Number = 1e4,
+    shape: str = "cosine",
+    three_phase: bool = False,
+) -> Schedule:
+    r"""One cycle: up to the peak, down to almost nothing.
+
+    .. math::
+        \mathrm{init} = \frac{\mathrm{peak}}{\mathrm{div\_factor}} \;\to\; \mathrm{peak}
+        \;\to\; \frac{\mathrm{init}}{\mathrm{final\_div\_factor}}
+
+    along the shape, with the top at step ``warmup_fraction * total_steps - 1`` (which may lie between two steps) and
+    the end at step ``total_steps - 1``. In three phases, the rate comes down to ``init`` as fast as it went up, and
+    then to the end.
+
+    Args:
+        peak: The highest rate.
+        total_steps: Steps of the whole cycle, at least 1; later the rate stays.
+        warmup_fraction: The part of them spent going up, from 0 to 1 (to 0.5 in three phases).
+        div_factor: Peak over the rate at step 0, above 0.
+        final_div_factor: The rate at step 0 over the last, above 0.
+        shape: Of each phase: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+        three_phase: Whether to come down in two phases.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If a number is not finite or out of range, or the shape is unknown.
+        TypeError: If an argument is not a number, or ``total_steps`` or ``warmup_fraction`` is an array.
+
+    Source: Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates",
+    2018; ``OneCycleLR`` in PyTorch.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import one_cycle
+        >>> one_cycle(1, 100)(mx.array([0, 29, 64, 99, 1000]))
+        array([0.04, 1, 0.500002, 4e-06, 4e-06], dtype=float32)
+    """
+    peak = finite("peak", peak)
+    init = peak / positive("div_factor", div_factor)
+    final = init / positive("final_div_factor", final_div_factor)
+    total = int(fixed("total_steps", count("total_steps", total_steps)))
+    fraction = fixed("warmup_fraction", warmup_fraction)
+    if not 0 <= fraction <= (0.5 if three_phase else 1):
+        raise ValueError(f"warmup_fraction must be from 0 to {0.5 if three_phase else 1}, but got {warmup_fraction!r}.")
+    shape = one_of("shape", shape, SHAPES)
+
+    rates, knots = [init, peak], [0.0, fraction * total - 1]
+    if three_phase:
+        rates, knots = [*rates, init], [*knots, 2 * fraction * total - 2]
+    rates, knots = [*rates, final], [*knots, total - 1.0]
+    bits = min(62 - total.bit_length(), 40)
+    ticks = [round(knot * 2**bits) for knot in knots]
+    # A phase that would end before step 0 or before it starts is left out; one under way at step 0 is entered midway.
+    phases = [
+        (at, to, a, b) for at, to, a, b in zip(ticks, ticks[1:], rates, rates[1:], strict=False) if to > max(at, 0)
+    ]
+    if not phases:
+        return constant(final)
+    first = phases[0][0]
+    legs = [ramp(a, b, to - at, shape) for at, to, a, b in phases]
+    cycle = join_schedules(legs, [at - first for at, *_ in phases[1:]])
+    return composite(_fine, [cycle], bits, total - 1, -first)

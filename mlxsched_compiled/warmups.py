@@ -1,0 +1,257 @@
+"""Schedules with a warmup, a cooldown or both."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+
+from .checks import Count, Number, count, finite, one_of, positive
+from .decays import cosine_decay, linear_schedule
+from .joins import join_schedules
+from .ramps import SHAPES, ramp
+from .schedule import Operand, Schedule, as_schedule, factory, rate_at, schedule
+
+
+@factory
+def warmup(schedule: Operand, steps: Count, init: Number = 0.0, *, shape: str = "linear") -> Schedule:
+    r"""Goes up to a schedule's first rate, then runs the schedule.
+
+    .. math::
+        \eta(t) = \begin{cases}
+        \mathrm{init} \cdot s(x) + \mathrm{schedule}(0) (1 - s(x)), \quad x = t / \mathrm{steps} & t < \mathrm{steps} \\
+        \mathrm{schedule}(t - \mathrm{steps}) & t \ge \mathrm{steps}
+        \end{cases}
+
+    Args:
+        schedule: A schedule, a plain function of the step, or a number. It counts its steps from the end of the warmup.
+        steps: Steps of the warmup, at least 0; none is the schedule itself.
+        init: The rate at step 0.
+        shape: Of the way up: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If ``steps`` is not a whole number >= 0, ``init`` is not finite or the shape is unknown.
+        TypeError: If an argument is of the wrong kind.
+
+    Source: Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour", 2017.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import cosine_decay, warmup
+        >>> warmup(cosine_decay(1, 10), 4)(mx.array([0, 1, 4, 9, 14, 1000]))
+        array([0, 0.25, 1, 0.5, 0, 0], dtype=float32)
+    """
+    after, steps = as_schedule("schedule", schedule), count("steps", steps, at_least=0)
+    init, shape = finite("init", init), one_of("shape", shape, SHAPES)
+    if not isinstance(steps, mx.array) and steps == 0:
+        return after
+    return join_schedules([ramp(init, rate_at(after, 0), steps, shape), after], [steps])
+
+
+@factory
+def cooldown(schedule: Operand, start: Count, steps: Count, end: Number = 0.0, *, shape: str = "sqrt") -> Schedule:
+    r"""Runs a schedule, and from ``start`` on goes down to ``end``: turns a run under way into a finished one.
+
+    .. math::
+        \eta(t) = \begin{cases}
+        \mathrm{schedule}(t) & t < \mathrm{start} \\
+        \mathrm{schedule}(\mathrm{start}) \, s(x) + \mathrm{end} (1 - s(x)), \quad
+        x = \min((t - \mathrm{start}) / \mathrm{steps}, 1) & t \ge \mathrm{start}
+        \end{cases}
+
+    Args:
+        schedule: A schedule, a plain function of the step, or a number.
+        start: The step at which the way down begins, at least 0.
+        steps: Steps of the way down, at least 1.
+        end: The rate from step ``start + steps`` on.
+        shape: Of the way down: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If steps are not whole numbers, ``end`` is not finite or the shape is unknown.
+        TypeError: If an argument is of the wrong kind.
+
+    Source: Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations", 2024.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import constant, cooldown
+        >>> cooldown(constant(1), 50, 100)(mx.array([0, 50, 51, 75, 150, 1000]))
+        array([1, 1, 0.9, 0.5, 0, 0], dtype=float32)
+    """
+    before, start = as_schedule("schedule", schedule), count("start", start, at_least=0)
+    steps, end, shape = count("steps", steps), finite("end", end), one_of("shape", shape, SHAPES)
+    down = ramp(rate_at(before, start), end, steps, shape)
+    if not isinstance(start, mx.array) and start == 0:
+        return down
+    return join_schedules([before, down], [start])
+
+
+@factory
+def warmup_cosine_decay(
+    peak: Number, warmup_steps: Count, total_steps: Count, *, init: Number = 0.0, end: Number = 0.0
+) -> Schedule:
+    r"""A linear warmup, then a cosine decay.
+
+    .. math:: \eta = \mathrm{warmup}(\mathrm{cosine\_decay}(\mathrm{peak},
+        \mathrm{total\_steps} - \mathrm{warmup\_steps}, \mathrm{end}), \mathrm{warmup\_steps}, \mathrm{init})
+
+    Args:
+        peak: The rate at the end of the warmup.
+        warmup_steps: Steps of the warmup, at least 0.
+        total_steps: Steps of warmup and decay together, more than ``warmup_steps``.
+        init: The rate at step 0.
+        end: The rate from step ``total_steps`` on.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If a rate is not finite, steps are not whole numbers, or ``warmup_steps >= total_steps``.
+        TypeError: If an argument is not a number.
+
+    Source: ``warmup_cosine_decay_schedule`` in Optax; ``get_cosine_schedule_with_warmup`` in Transformers.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import warmup_cosine_decay
+        >>> warmup_cosine_decay(1, 4, 14)(mx.array([0, 1, 4, 9, 14, 1000]))
+        array([0, 0.25, 1, 0.5, 0, 0], dtype=float32)
+    """
+    return warmup(cosine_decay(peak, _steps_left(warmup_steps, total_steps), end), warmup_steps, init)
+
+
+@factory
+def warmup_linear_decay(
+    peak: Number, warmup_steps: Count, total_steps: Count, *, init: Number = 0.0, end: Number = 0.0
+) -> Schedule:
+    r"""A linear warmup, then a linear decay; to ``end`` 0, "decay to zero".
+
+    .. math:: \eta = \mathrm{warmup}(\mathrm{linear\_schedule}(\mathrm{peak}, \mathrm{end},
+        \mathrm{total\_steps} - \mathrm{warmup\_steps}), \mathrm{warmup\_steps}, \mathrm{init})
+
+    Args:
+        peak: The rate at the end of the warmup.
+        warmup_steps: Steps of the warmup, at least 0.
+        total_steps: Steps of warmup and decay together, more than ``warmup_steps``.
+        init: The rate at step 0.
+        end: The rate from step ``total_steps`` on.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If a rate is not finite, steps are not whole numbers, or ``warmup_steps >= total_steps``.
+        TypeError: If an argument is not a number.
+
+    Source: ``get_linear_schedule_with_warmup`` in Transformers; Bergsma et al., "Straight to Zero: Why Linearly
+    Decaying the Learning Rate to Zero Works Best for LLMs", 2025.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import warmup_linear_decay
+        >>> warmup_linear_decay(1, 4, 14)(mx.array([0, 1, 4, 9, 14, 1000]))
+        array([0, 0.25, 1, 0.5, 0, 0], dtype=float32)
+    """
+    return warmup(linear_schedule(peak, end, _steps_left(warmup_steps, total_steps)), warmup_steps, init)
+
+
+@factory
+def warmup_stable_decay(
+    peak: Number,
+    warmup_steps: Count,
+    stable_steps: Count,
+    decay_steps: Count,
+    *,
+    init: Number = 0.0,
+    end: Number = 0.0,
+    warmup_shape: str = "linear",
+    decay_shape: str = "sqrt",
+) -> Schedule:
+    r"""A warmup, a plateau, a decay: the trapezoid, or WSD.
+
+    .. math:: \eta = \mathrm{warmup}(\mathrm{cooldown}(\mathrm{peak}, \mathrm{stable\_steps}, \mathrm{decay\_steps},
+        \mathrm{end}), \mathrm{warmup\_steps}, \mathrm{init})
+
+    Args:
+        peak: The rate of the plateau.
+        warmup_steps: Steps of the warmup, at least 0.
+        stable_steps: Steps of the plateau, at least 0.
+        decay_steps: Steps of the decay, at least 1.
+        init: The rate at step 0.
+        end: The rate after the decay.
+        warmup_shape: Of the way up: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+        decay_shape: Of the way down: one of the same.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If a rate is not finite, steps are not whole numbers, or a shape is unknown.
+        TypeError: If an argument is not a number.
+
+    Source: Hu et al., "MiniCPM: Unveiling the Potential of Small Language Models with Scalable Training Strategies",
+    2024; Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations", 2024.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import warmup_stable_decay
+        >>> warmup_stable_decay(1, 4, 10, 100)(mx.array([0, 1, 4, 14, 39, 1000]))
+        array([0, 0.25, 1, 1, 0.5, 0], dtype=float32)
+    """
+    stable, decay = count("stable_steps", stable_steps, at_least=0), count("decay_steps", decay_steps)
+    warmup_shape = one_of("warmup_shape", warmup_shape, SHAPES)
+    decay_shape = one_of("decay_shape", decay_shape, SHAPES)
+    plateau = cooldown(finite("peak", peak), stable, decay, end, shape=decay_shape)
+    return warmup(plateau, count("warmup_steps", warmup_steps, at_least=0), init, shape=warmup_shape)
+
+
+@factory
+def noam(model_size: Number, warmup_steps: Count, factor: Number = 1.0) -> Schedule:
+    r"""The schedule of the Transformer: up in a straight line, down as the inverse root of the step.
+
+    .. math::
+        \eta(t) = \mathrm{factor} \cdot \mathrm{model\_size}^{-1/2}
+        \min\left(t^{-1/2},\; t \cdot \mathrm{warmup\_steps}^{-3/2}\right), \qquad t \ge 1
+
+    Args:
+        model_size: The width of the model, above 0.
+        warmup_steps: Steps of the way up, at least 0.
+        factor: Of the whole.
+
+    Returns:
+        A schedule, float32, of the shape of the step. Step 0 counts as step 1.
+
+    Raises:
+        ValueError: If ``model_size`` is not above 0, ``warmup_steps`` not a whole number >= 0 or ``factor`` not finite.
+        TypeError: If an argument is not a number.
+
+    Source: Vaswani et al., "Attention Is All You Need", 2017.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import noam
+        >>> noam(64, 100)(mx.array([0, 1, 50, 100, 400]))
+        array([0.000125, 0.000125, 0.00625, 0.0125, 0.00625], dtype=float32)
+    """
+    scale = finite("factor", factor) * positive("model_size", model_size) ** -0.5
+    steps = count("warmup_steps", warmup_steps, at_least=0)
+    slope = math.inf if isinstance(steps, int) and steps == 0 else (steps * 1.0) ** -1.5
+    return schedule(_noam, scale, slope)
+
+
+def _noam(step: mx.array, scale: mx.array, slope: mx.array) -> mx.array:
+    t = mx.maximum(step, 1).astype(mx.float32)
+    return scale * mx.minimum(1 / mx.sqrt(t), t * slope)
+
+
+def _steps_left(warmup_steps: Count, total_steps: Count) -> Count:
+    steps, total = count("warmup_steps", warmup_steps, at_least=0), count("total_steps", total_steps)
+    if isinstance(steps, int) and isinstance(total, int) and steps >= total:
+        raise ValueError(f"warmup_steps must be less than total_steps, but got {steps} and {total}.")
+    return total - steps
