@@ -82,7 +82,7 @@ def cosine_restarts(
         cosine_decay(_top(init, decay, k), b - a, end) for k, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False))
     ]
     cycling = join_schedules(cycles, starts)
-    return cycling if bits == 0 else composite(_fine, [cycling], bits, _STEPS >> bits, 0)
+    return cycling if bits == 0 else composite(_fine, [cycling], 1 << bits, _STEPS >> bits, 0)
 
 
 def _top(init: Number, decay: Number, k: int) -> Number:
@@ -101,9 +101,9 @@ def _restarted(step: mx.array, parts: list[Part], end: mx.array, period: mx.arra
     return Ramp(cosine)(step % period, parts[0](step // period), end, period, quarter_turn)
 
 
-def _fine(step: mx.array, parts: list[Part], bits: mx.array, last: mx.array, offset: mx.array) -> mx.array:
-    """The part, in ticks of 2**-bits of a step, so that what starts between two steps starts on a whole number."""
-    return parts[0]((mx.minimum(step, last) << bits) + offset)
+def _fine(step: mx.array, parts: list[Part], ticks: mx.array, last: mx.array, offset: mx.array) -> mx.array:
+    """The part, a step being so many ticks, so that what starts between two steps starts on a whole number."""
+    return parts[0](mx.minimum(step, last) * ticks + offset)
 
 
 @factory
@@ -162,7 +162,7 @@ def cyclic(
 def _lowered(step: mx.array, parts: list[Part], low: mx.array) -> mx.array:
     """The second part, its height above ``low`` times the first."""
     height = parts[0](step)
-    return height * parts[1](step) + (1 - height) * low
+    return (1 - height) * low + parts[1](step) * height
 
 
 @factory
@@ -224,8 +224,8 @@ def one_cycle(
     if three_phase:
         rates, knots = [*rates, init], [*knots, 2 * fraction * total - 2]
     rates, knots = [*rates, final], [*knots, total - 1.0]
-    bits = min(62 - total.bit_length(), 40)
-    ticks = [round(knot * 2**bits) for knot in knots]
+    per_step = 1 << min(62 - total.bit_length(), 40)
+    ticks = [round(knot * per_step) for knot in knots]
     # A phase that would end before step 0 or before it starts is left out; one under way at step 0 is entered midway.
     phases = [
         (at, to, a, b) for at, to, a, b in zip(ticks, ticks[1:], rates, rates[1:], strict=False) if to > max(at, 0)
@@ -235,4 +235,4 @@ def one_cycle(
     first = phases[0][0]
     legs = [ramp(a, b, to - at, shape) for at, to, a, b in phases]
     cycle = join_schedules(legs, [at - first for at, *_ in phases[1:]])
-    return composite(_fine, [cycle], bits, total - 1, -first)
+    return composite(_fine, [cycle], per_step, total - 1, -first)

@@ -64,7 +64,7 @@ def _raised(step: mx.array, init: mx.array, base: mx.array, steps: mx.array) -> 
     return init * mx.power(base, step.astype(mx.float32) / steps)
 
 
-def _exponential(init: Number, base: Number, steps: Number) -> Schedule:
+def exponential(init: Number, base: Number, steps: Number) -> Schedule:
     """init · base^(t / steps), its arguments checked before."""
     if isinstance(base, mx.array) or isinstance(steps, mx.array):
         return schedule(_raised, init, base, steps)
@@ -122,7 +122,7 @@ def exponential_decay(
     """
     init = finite("init", init)
     decay_rate = finite("decay_rate", decay_rate, at_least=0)
-    decay = _exponential(init, decay_rate, count("decay_steps", decay_steps))
+    decay = exponential(init, decay_rate, count("decay_steps", decay_steps))
     if end is None:
         return decay
     end = finite("end", end)

@@ -31,7 +31,7 @@ class Ramp:
         done = mx.minimum(step, steps)
         left = steps - done
         remaining, gone = self.weights(*(n.astype(mx.float32) for n in (left, done, steps)), *shape)
-        return init * remaining + end * gone
+        return end * gone + init * remaining
 
 
 def linear(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.array]:
@@ -56,14 +56,6 @@ def rex(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.a
     return 2 * left / both, done / both
 
 
-def tanh(
-    left: mx.array, done: mx.array, steps: mx.array, lower: mx.array, upper: mx.array
-) -> tuple[mx.array, mx.array]:
-    """s = (1 - tanh(lower · (1 - x) + upper · x)) / 2, which is not 0 at x = 1 and so jumps there"""
-    odds = mx.exp(2 * (lower * (left / steps) + upper * (done / steps)))
-    return mx.where(left > 0, 1 / (1 + odds), 0), mx.where(left > 0, 1 / (1 + 1 / odds), 1)
-
-
 @dataclass(frozen=True)
 class Powered:
     """s = base(x)^power"""
@@ -74,7 +66,7 @@ class Powered:
         self, left: mx.array, done: mx.array, steps: mx.array, power: mx.array, *base: mx.array
     ) -> tuple[mx.array, mx.array]:
         remaining, gone = self.base(left, done, steps, *base)
-        log = mx.where(gone < remaining, mx.log1p(-gone), mx.log(remaining))
+        log = mx.where(done < left, mx.log1p(-gone), mx.log(remaining))
         return mx.power(remaining, power), -mx.expm1(power * log)
 
 
