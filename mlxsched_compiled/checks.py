@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import mlx.core as mx
 
 Number = float | mx.array
-"""A rate or a factor: a Python number (NumPy's too), or a 0-d ``mx.array`` that stays that array."""
+"""A rate or a factor: a Python number (NumPy's too), or a 0-d ``mx.array``, which stays that array."""
 Count = int | mx.array
 """A number of steps, likewise."""
 
@@ -26,7 +26,7 @@ T = TypeVar("T")
 def finite(name: str, value: Any, *, at_least: float = -math.inf) -> Number:
     """``value`` as a float that float32 can hold."""
     if isinstance(value, mx.array):
-        return _scalar(name, value)
+        return _scalar(name, value, mx.float32)
     if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, but got {value!r}.")
     try:
@@ -51,7 +51,7 @@ def positive(name: str, value: Any) -> Number:
 def count(name: str, value: Any, *, at_least: int = 1) -> Count:
     """``value`` as a whole number of steps; a float that is whole, like 1e4, is one."""
     if isinstance(value, mx.array):
-        return _scalar(name, value)
+        return _scalar(name, value, mx.uint64)
     number = whole(name, value)
     if not at_least <= number <= _COUNT_MAX:
         raise ValueError(f"{name} must be from {at_least} to 2**63 - 1, but got {value!r}.")
@@ -106,7 +106,7 @@ def one_of(name: str, value: Any, known: Collection[str]) -> str:
     return str(value)
 
 
-def _scalar(name: str, value: mx.array) -> mx.array:
+def _scalar(name: str, value: mx.array, dtype: mx.Dtype) -> mx.array:
     if value.ndim != 0:
         raise ValueError(f"{name} must be a number or a 0-d array, but got shape {value.shape}.")
-    return value
+    return value.astype(dtype)

@@ -15,7 +15,7 @@ import mlx.core as mx
 
 from .checks import Count, increasing, listed
 from .graph import Rate
-from .rates import Part
+from .rates import Part, own_kernel
 from .schedule import Operand, Schedule, as_schedule, composite, factory, schedule
 
 _SELECTED = 4
@@ -79,12 +79,7 @@ def _first(rates: list[mx.array], conditions: list[mx.array]) -> mx.array:
     if len(rates) == 2:
         return pair
     rest = _first(rates[2:], conditions[2:])
-    return mx.where(conditions[1], _own_kernel(pair), _own_kernel(rest) if len(rates) == 4 else rest)
-
-
-def _own_kernel(rate: mx.array) -> mx.array:
-    """``rate``, behind a view, which MLX does not fuse across."""
-    return mx.squeeze(mx.expand_dims(rate, 0), 0)
+    return mx.where(conditions[1], own_kernel(pair), own_kernel(rest) if len(rates) == 4 else rest)
 
 
 @dataclass(frozen=True)

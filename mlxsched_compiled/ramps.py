@@ -31,7 +31,7 @@ class Ramp:
         done = mx.minimum(step, steps)
         left = steps - done
         remaining, gone = self.weights(*(n.astype(mx.float32) for n in (left, done, steps)), *shape)
-        return end * gone + init * remaining
+        return init * remaining + end * gone
 
 
 def linear(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.array]:

@@ -1,4 +1,4 @@
-"""Rates that are not a family of their own: rates made of rates, a user's function, a constant."""
+"""Rates that are not a family of their own: rates made of rates, somebody else's function, a constant."""
 
 from __future__ import annotations
 
@@ -11,27 +11,41 @@ import mlx.core as mx
 from .graph import Rate
 
 Part = Callable[[mx.array], mx.array]
+"""A part of a composite rate, its coefficients bound: a function of the step."""
 
 
 @dataclass(frozen=True)
 class Composite:
-    """``combine(step, parts, *own)``: the first ``own`` coefficients are its own, the rest go to the parts in order."""
+    """``combine(step, parts, *own)``, where each part is a rate.
+
+    The first ``own`` coefficients are its own; the rest go to the ``parts`` in order, to each as many as its ``sizes``
+    say. A part that is ``apart`` is a kernel of its own.
+    """
 
     combine: Callable[..., mx.array]
     own: int
-    parts: tuple[tuple[Rate, int], ...]
+    parts: tuple[Rate, ...]
+    sizes: tuple[int, ...]
+    apart: tuple[bool, ...]
 
     def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
         own, theirs = coefficients[: self.own], coefficients[self.own :]
-        parts: list[Part] = []
-        for rate, size in self.parts:
-            parts.append(_bound(rate, theirs[:size]))
+        bound: list[Part] = []
+        for rate, size, apart in zip(self.parts, self.sizes, self.apart, strict=True):
+            bound.append(_bound(rate, theirs[:size], apart))
             theirs = theirs[size:]
-        return self.combine(step, parts, *own)
+        return self.combine(step, bound, *own)
 
 
-def _bound(rate: Rate, coefficients: tuple[mx.array, ...]) -> Part:
+def _bound(rate: Rate, coefficients: tuple[mx.array, ...], apart: bool) -> Part:
+    if apart:
+        return lambda step: own_kernel(rate(step, *coefficients))
     return lambda step: rate(step, *coefficients)
+
+
+def own_kernel(rate: mx.array) -> mx.array:
+    """``rate`` behind a view, which MLX does not fuse across."""
+    return mx.squeeze(mx.expand_dims(rate, 0), 0)
 
 
 def multiply(step: mx.array, parts: list[Part]) -> mx.array:

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeAlias
 import mlx.core as mx
 
 from .checks import Count, Number, count, finite, whole
+from .fusion import fused
 from .graph import Rate, applied, compiled, is_known
 from .rates import Composite, Function, add, constant_rate, multiply
 
@@ -105,6 +106,46 @@ class Schedule:
             graph = self._graphs[thread] = compiled(self._rate, thread)
         return graph(step, *self._state)
 
+    def retune(self, **hyperparameters: Any) -> None:
+        """Gives this schedule other hyperparameters, while it is in use.
+
+        The next step follows: in an eager loop, in ``compiled_step`` and ``compiled_update``, and in any compiled step
+        that captures ``schedule.state``. Nothing is traced or built again. (A compiled step that does not capture the
+        state goes on with what it was compiled with. Schedules made from this one have copies of its hyperparameters.)
+
+        Args:
+            **hyperparameters: Some of the arguments of the call that made the schedule, by name. Those of a rate of
+                your own go by the names of its parameters.
+
+        Raises:
+            ValueError: If a value is bad, or would change what is compiled (a mode, a shape, the number of segments, a
+                decay into a growth). Nothing is changed then.
+            TypeError: If there is no such hyperparameter.
+
+        Example:
+            >>> from mlxsched_compiled import cosine_decay
+            >>> schedule = cosine_decay(0.1, 100)
+            >>> schedule.retune(init=0.2)
+            >>> schedule(0), schedule
+            (array(0.2, dtype=float32), cosine_decay(init=0.2, decay_steps=100, end=0.0))
+        """
+        function, args, kwargs = self._call
+        if function is Schedule:
+            rate, *values = args
+            names = list(inspect.signature(rate).parameters)[1:]
+            merged = {**dict(zip(names, values, strict=True)), **hyperparameters}
+            if unknown := merged.keys() - set(names):
+                raise TypeError(f"{self} has no hyperparameter {', '.join(sorted(unknown))}.")
+            made = Schedule(rate, *merged.values())
+        elif function in _SIGNS:
+            raise TypeError(f"{self} has no hyperparameters of its own; retune it by combining retuned schedules.")
+        else:
+            made = function(*args, **{**kwargs, **hyperparameters})
+        if made._rate != self._rate or _types(made) != _types(self):
+            raise ValueError(f"{made} is compiled differently from {self}; use it as a new schedule.")
+        self._state[:] = made._state
+        self._call = made._call
+
     def __mul__(self, other: Operand) -> Schedule:
         return _operation(operator.mul, multiply, self, other)
 
@@ -141,8 +182,13 @@ def schedule(rate: Rate, *coefficients: Coefficient) -> Schedule:
 
 def composite(combine: Callable[..., mx.array], parts: list[Schedule], *coefficients: Coefficient) -> Schedule:
     """A schedule made of schedules: ``combine(step, parts, *coefficients)``, each part a function of the step."""
-    rate = Composite(combine, len(coefficients), tuple((part._rate, len(part._state)) for part in parts))
-    return schedule(rate, *coefficients, *(c for part in parts for c in part._state))
+    own = [_coefficient(c) for c in coefficients]
+    arrays = [*own, *(c for part in parts for c in part.state)]
+    sizes = tuple(len(part.state) for part in parts)
+    rate = Composite(combine, len(own), tuple(part.rate for part in parts), sizes, (False,) * len(parts))
+    made = schedule(rate, *arrays)
+    made._rate = fused(rate, tuple(_types(made)))
+    return made
 
 
 def rate_at(schedule: Schedule, step: Count) -> mx.array:
@@ -174,11 +220,15 @@ def factory(make: Callable[P, Schedule]) -> Callable[P, Schedule]:
     return called
 
 
-def named(made: Schedule, function: Callable[..., Schedule], **arguments: Any) -> Schedule:
+def named(made: Schedule, function: Callable[..., Schedule], /, **arguments: Any) -> Schedule:
     """A schedule like ``made``, made by a call of ``function``."""
     same = Schedule.__new__(Schedule)
     same._bind(made._rate, list(made._state), (function, (), arguments))
     return same
+
+
+def _types(schedule: Schedule) -> list[tuple[tuple[int, ...], mx.Dtype]]:
+    return [(c.shape, c.dtype) for c in schedule.state]
 
 
 def _made_by(function: Callable[..., Schedule], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Schedule:
