@@ -39,3 +39,6 @@ from .combinators import delay as delay
 from .combinators import repeat as repeat
 from .combinators import staircase as staircase
 from .warmups import cooldown as cooldown
+
+from .training import compiled_step as compiled_step
+from .training import compiled_update as compiled_update

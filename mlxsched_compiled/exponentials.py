@@ -25,26 +25,24 @@ _HIGHEST = 251.9
 """Where p stops: as 2**-251.9 every rate below 2**101 has long been 0, as 2**251.9 infinite, and p fits in 64 bits."""
 
 
-def _decaying(
-    step: mx.array, init: mx.array, per_step: mx.array, last: mx.array, residue: mx.array, ln2: mx.array
-) -> mx.array:
+def _decaying(step: mx.array, init: mx.array, *base: mx.array) -> mx.array:
     """init · 2^-p"""
-    fraction, square, rest = _power_of_two(step, init, per_step, last, residue, ln2)
-    return fraction / square / rest
+    square, rest, exponent = _power_of_two(step, *base)
+    scaled = init / square / square
+    return (scaled + scaled * mx.expm1(exponent)) / rest
 
 
-def _growing(
-    step: mx.array, init: mx.array, per_step: mx.array, last: mx.array, residue: mx.array, ln2: mx.array
-) -> mx.array:
+def _growing(step: mx.array, init: mx.array, *base: mx.array) -> mx.array:
     """init · 2^p"""
-    fraction, square, rest = _power_of_two(step, init, per_step, last, residue, ln2)
-    return fraction * square * rest
+    square, rest, exponent = _power_of_two(step, *base)
+    scaled = init * square * square
+    return (scaled + scaled * mx.expm1(exponent)) * rest
 
 
 def _power_of_two(
-    step: mx.array, init: mx.array, per_step: mx.array, last: mx.array, residue: mx.array, ln2: mx.array
+    step: mx.array, per_step: mx.array, last: mx.array, residue: mx.array, ln2: mx.array
 ) -> tuple[mx.array, mx.array, mx.array]:
-    """Init times 2 to the fraction of p; then the whole part of p, e, as two factors of its power of two.
+    """2^p or 2^-p as ``square² · rest · exp(exponent)``, or the inverse of the first two, all but the last exact.
 
     ``per_step`` (uint64) is p of one step in units of 2**-56, ``residue`` (float32) the natural logarithm
     of what that rounds off, ``ln2`` the signed natural logarithm of one unit, ``last`` the step where p stops.
@@ -53,10 +51,9 @@ def _power_of_two(
     p = step * per_step
     unit = mx.power(p, 0)  # 1, in the shape of p: under vmap a shift takes its shape from the left operand
     exponent = (p & (2**_FRACTION_BITS - 1)).astype(mx.float32) * ln2 + step.astype(mx.float32) * residue
-    quarter = mx.left_shift(unit, p >> (_FRACTION_BITS + 2)).astype(mx.float32)  # 2^(e // 4)
+    quarter = mx.left_shift(unit, p >> (_FRACTION_BITS + 2)).astype(mx.float32)  # 2^(e // 4) for the whole part e
     rest = mx.left_shift(unit, (p >> _FRACTION_BITS) & 3).astype(mx.float32)  # 2^(e % 4)
-    square = quarter * quarter
-    return init + init * mx.expm1(exponent), square, rest * square
+    return quarter * quarter, rest, exponent
 
 
 def _raised(step: mx.array, init: mx.array, base: mx.array, steps: mx.array) -> mx.array:

@@ -1,15 +1,17 @@
-"""Which parts of a composite rate should be kernels of their own, found by counting.
+"""How a rate is cut into kernels, decided by counting them.
 
 MLX fuses 11 operations deep and 24 arrays wide, and splits what is larger wherever the limit happens to fall, often
-into many kernels. One view in the right place avoids that. Graphs are traced for this, but nothing is built or run.
+into many kernels. A view in the right place avoids that. Graphs are traced for this, but nothing is built or run.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import mlx.core as mx
 
@@ -36,11 +38,38 @@ def fused(rate: Composite, shapes: Shapes) -> Composite:
     return rate
 
 
-def kernels(rate: Rate, shapes: Shapes) -> int:
-    """How many kernels one call of the compiled ``rate`` takes, with a scalar step."""
+@lru_cache(maxsize=1024)
+def beside_step(rate: Rate, shapes: Shapes) -> Rate:
+    """``rate`` with step + 1 in its graph, where MLX finds it equal to an optimizer's and computes both at once."""
+    if _is_foreign(rate):
+        return _Late(rate)
+    ways: list[Rate] = [_Early(rate), _Late(rate)]
+    return min(ways, key=lambda way: kernels(lambda step, *c: (step + 1, way(step, *c)), shapes))
+
+
+@dataclass(frozen=True)
+class _Early:
+    rate: Rate
+
+    def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
+        return self.rate((step + 1) - 1, *coefficients)
+
+
+@dataclass(frozen=True)
+class _Late:
+    rate: Rate
+
+    def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
+        rate = self.rate(step, *coefficients)
+        return mx.where(step + 1 > 0, rate, rate)
+
+
+def kernels(function: Callable[..., Any], shapes: Shapes) -> int:
+    """How many kernels a call of ``function``, compiled, takes, with a scalar step and coefficients like these."""
+    arrays = [mx.array(0, mx.uint64), *(mx.zeros(shape, dtype) for shape, dtype in shapes)]
     graph = io.StringIO()
-    coefficients = [mx.zeros(shape, dtype) for shape, dtype in shapes]
-    mx.export_to_dot(graph, mx.compile(lambda *arrays: rate(*arrays))(mx.array(0, mx.uint64), *coefficients))
+    outputs = mx.compile(lambda *inputs: function(*inputs))(*arrays)
+    mx.export_to_dot(graph, *(outputs if isinstance(outputs, tuple) else (outputs,)))
     nodes = re.findall(r'label ="(\w+)", shape=rectangle', graph.getvalue())
     return sum(node not in _VIEWS for node in nodes)
 

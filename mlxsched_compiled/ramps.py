@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from .checks import Count, Number
-from .schedule import Coefficient, Schedule, schedule
+from .schedule import Schedule, schedule
 
 Weights = Callable[..., tuple[mx.array, mx.array]]
 
@@ -28,10 +28,30 @@ class Ramp:
     weights: Weights
 
     def __call__(self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, *shape: mx.array) -> mx.array:
-        done = mx.minimum(step, steps)
-        left = steps - done
-        remaining, gone = self.weights(*(n.astype(mx.float32) for n in (left, done, steps)), *shape)
+        remaining, gone = self.weights(*_counts(step, steps), *shape)
         return init * remaining + end * gone
+
+
+@dataclass(frozen=True)
+class PoweredRamp:
+    """The rate of a ramp whose shape is a power of the one with these weights."""
+
+    weights: Weights
+
+    def __call__(
+        self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, power: mx.array, *shape: mx.array
+    ) -> mx.array:
+        left, done, steps = _counts(step, steps)
+        remaining, gone = self.weights(left, done, steps, *shape)
+        log = mx.where(done < left, mx.log1p(-gone), mx.log(remaining))
+        return end * -mx.expm1(power * log) + init * mx.power(remaining, power)
+
+
+def _counts(step: mx.array, steps: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+    """The steps left, done and in all, in float32 only after the difference."""
+    done = mx.minimum(step, steps)
+    left = steps - done
+    return left.astype(mx.float32), done.astype(mx.float32), steps.astype(mx.float32)
 
 
 def linear(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.array]:
@@ -56,20 +76,6 @@ def rex(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.a
     return 2 * left / both, done / both
 
 
-@dataclass(frozen=True)
-class Powered:
-    """s = base(x)^power"""
-
-    base: Weights
-
-    def __call__(
-        self, left: mx.array, done: mx.array, steps: mx.array, power: mx.array, *base: mx.array
-    ) -> tuple[mx.array, mx.array]:
-        remaining, gone = self.base(left, done, steps, *base)
-        log = mx.where(done < left, mx.log1p(-gone), mx.log(remaining))
-        return mx.power(remaining, power), -mx.expm1(power * log)
-
-
 def quarter_turn(steps: Count) -> tuple[Number, ...]:
     """What ``cosine`` needs."""
     return (math.pi / 2 / steps,)
@@ -90,8 +96,7 @@ SHAPES: dict[str, tuple[Weights, Callable[[Count], tuple[Number, ...]]]] = {
 
 def ramp(init: Number, end: Number, steps: Count, shape: str = "linear", *, power: Number = 1.0) -> Schedule:
     """The schedule of a ramp, its arguments checked before."""
-    weights, shaped_for = SHAPES[shape]
-    coefficients: tuple[Coefficient, ...] = shaped_for(steps)
+    weights, coefficients = SHAPES[shape]
     if isinstance(power, mx.array) or power != 1:
-        weights, coefficients = Powered(weights), (power, *coefficients)
-    return schedule(Ramp(weights), init, end, steps, *coefficients)
+        return schedule(PoweredRamp(weights), init, end, steps, power, *coefficients(steps))
+    return schedule(Ramp(weights), init, end, steps, *coefficients(steps))

@@ -141,7 +141,7 @@ class Schedule:
             raise TypeError(f"{self} has no hyperparameters of its own; retune it by combining retuned schedules.")
         else:
             made = function(*args, **{**kwargs, **hyperparameters})
-        if made._rate != self._rate or _types(made) != _types(self):
+        if made._rate != self._rate or types(made) != types(self):
             raise ValueError(f"{made} is compiled differently from {self}; use it as a new schedule.")
         self._state[:] = made._state
         self._call = made._call
@@ -187,8 +187,13 @@ def composite(combine: Callable[..., mx.array], parts: list[Schedule], *coeffici
     sizes = tuple(len(part.state) for part in parts)
     rate = Composite(combine, len(own), tuple(part.rate for part in parts), sizes, (False,) * len(parts))
     made = schedule(rate, *arrays)
-    made._rate = fused(rate, tuple(_types(made)))
+    made._rate = fused(rate, types(made))
     return made
+
+
+def types(schedule: Schedule) -> tuple[tuple[tuple[int, ...], mx.Dtype], ...]:
+    """Shape and type of each coefficient."""
+    return tuple((c.shape, c.dtype) for c in schedule.state)
 
 
 def rate_at(schedule: Schedule, step: Count) -> mx.array:
@@ -225,10 +230,6 @@ def named(made: Schedule, function: Callable[..., Schedule], /, **arguments: Any
     same = Schedule.__new__(Schedule)
     same._bind(made._rate, list(made._state), (function, (), arguments))
     return same
-
-
-def _types(schedule: Schedule) -> list[tuple[tuple[int, ...], mx.Dtype]]:
-    return [(c.shape, c.dtype) for c in schedule.state]
 
 
 def _made_by(function: Callable[..., Schedule], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Schedule:

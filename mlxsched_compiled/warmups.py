@@ -175,8 +175,8 @@ def warmup_stable_decay(
 ) -> Schedule:
     r"""A warmup, a plateau, a decay: the trapezoid, or WSD.
 
-    .. math:: \eta = \mathrm{warmup}(\mathrm{cooldown}(\mathrm{peak}, \mathrm{stable\_steps}, \mathrm{decay\_steps},
-        \mathrm{end}), \mathrm{warmup\_steps}, \mathrm{init})
+    .. math:: \eta = \mathrm{cooldown}(\mathrm{warmup}(\mathrm{peak}, \mathrm{warmup\_steps}, \mathrm{init}),
+        \mathrm{warmup\_steps} + \mathrm{stable\_steps}, \mathrm{decay\_steps}, \mathrm{end})
 
     Args:
         peak: The rate of the plateau.
@@ -204,11 +204,11 @@ def warmup_stable_decay(
         >>> warmup_stable_decay(1, 4, 10, 100)(mx.array([0, 1, 4, 14, 39, 1000]))
         array([0, 0.25, 1, 1, 0.5, 0], dtype=float32)
     """
-    stable, decay = count("stable_steps", stable_steps, at_least=0), count("decay_steps", decay_steps)
+    steps, stable = count("warmup_steps", warmup_steps, at_least=0), count("stable_steps", stable_steps, at_least=0)
     warmup_shape = one_of("warmup_shape", warmup_shape, SHAPES)
     decay_shape = one_of("decay_shape", decay_shape, SHAPES)
-    plateau = cooldown(finite("peak", peak), stable, decay, end, shape=decay_shape)
-    return warmup(plateau, count("warmup_steps", warmup_steps, at_least=0), init, shape=warmup_shape)
+    plateau = warmup(finite("peak", peak), steps, init, shape=warmup_shape)
+    return cooldown(plateau, steps + stable, count("decay_steps", decay_steps), end, shape=decay_shape)
 
 
 @factory

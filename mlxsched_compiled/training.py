@@ -1,0 +1,216 @@
+"""Compiled training: a model's update, or its whole step, as one graph that always works on the present state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+from mlx.utils import tree_map
+
+from .checks import fixed, positive, whole
+from .program import Program
+
+if TYPE_CHECKING:
+    from mlx.nn.layers.base import Module
+    from mlx.optimizers.optimizers import Optimizer
+
+
+def compiled_update(
+    model: Module, optimizer: Optimizer, *, data_parallel: bool = True
+) -> Callable[[dict[str, Any]], None]:
+    """The optimizer's update of a model, its schedules included, as one compiled graph.
+
+    For loops whose batches change shape, or whose loss cannot be compiled: the gradients keep their shapes, so the
+    graph is traced once.
+
+    Args:
+        model: The model to update.
+        optimizer: Any optimizer of MLX, ``MultiOptimizer`` included, with or without schedules.
+        data_parallel: Whether to average the gradients over all processes of ``mx.distributed``.
+
+    Returns:
+        ``update(gradients)``, where the gradients are those of ``nn.value_and_grad(model, loss_fn)``. Evaluate
+        ``model.state`` and ``optimizer.state`` after it, as ever.
+
+    Raises:
+        ValueError: By the update, if the gradients do not fit the model. Model and optimizer are then as they were.
+
+    Source: the ``mx.compile`` examples of MLX.
+
+    Example:
+        >>> import mlx.core as mx, mlx.nn as nn, mlx.optimizers as optim
+        >>> from mlxsched_compiled import compiled_update, cosine_decay
+        >>> model = nn.Linear(4, 1)
+        >>> optimizer = optim.SGD(learning_rate=cosine_decay(0.1, 100))
+        >>> update = compiled_update(model, optimizer)
+        >>> def loss_fn(model, x):
+        ...     return (model(x) ** 2).mean()
+        >>> for batch_size in (3, 5, 2):
+        ...     loss, gradients = nn.value_and_grad(model, loss_fn)(model, mx.ones((batch_size, 4)))
+        ...     update(gradients)
+        >>> optimizer.step.item(), optimizer.learning_rate
+        (3, array(0.0999013, dtype=float32))
+    """
+
+    def update(gradients: dict[str, Any]) -> None:
+        optimizer.update(model, _averaged(gradients) if data_parallel else gradients)
+
+    return Program(update, model, optimizer, [])
+
+
+def compiled_step(
+    loss_fn: Callable[..., Any],
+    model: Module,
+    optimizer: Optimizer,
+    *,
+    max_grad_norm: float | None = None,
+    accumulate: int = 1,
+    data_parallel: bool = True,
+) -> CompiledStep:
+    """A whole training step as one compiled graph: loss, gradients, update and schedule.
+
+    Args:
+        loss_fn: ``loss_fn(model, *batch)``, which returns the loss, or a tuple that starts with it.
+        model: The model to train.
+        optimizer: Any optimizer of MLX, ``MultiOptimizer`` included, with or without schedules.
+        max_grad_norm: The norm that gradients are clipped to, above 0; None for no clipping.
+        accumulate: How many calls make one update, with the mean of their gradients; schedules count updates.
+        data_parallel: Whether to average the gradients over all processes of ``mx.distributed``.
+
+    Returns:
+        ``step(*batch)``, which returns what ``loss_fn`` does. Evaluate ``model.state`` and ``optimizer.state`` after
+        it, as ever. It is traced once for each shape of batch. ``step.state`` is what it holds besides model and
+        optimizer.
+
+    Raises:
+        ValueError: If ``max_grad_norm`` is not above 0 or ``accumulate`` is not a whole number >= 1. By the step,
+            whatever ``loss_fn`` raises; model, optimizer and schedules are then as they were.
+
+    Source: the ``mx.compile`` examples of MLX.
+
+    Example:
+        >>> import mlx.core as mx, mlx.nn as nn, mlx.optimizers as optim
+        >>> from mlxsched_compiled import compiled_step, cosine_decay
+        >>> model = nn.Linear(4, 1)
+        >>> optimizer = optim.SGD(learning_rate=cosine_decay(0.1, 100))
+        >>> def loss_fn(model, x, y):
+        ...     return nn.losses.mse_loss(model(x), y)
+        >>> step = compiled_step(loss_fn, model, optimizer, max_grad_norm=1.0)
+        >>> for _ in range(3):
+        ...     loss = step(mx.ones((2, 4)), mx.zeros((2, 1)))
+        ...     mx.eval(loss, model.state, optimizer.state)
+        >>> optimizer.step.item(), optimizer.learning_rate
+        (3, array(0.0999013, dtype=float32))
+    """
+    if max_grad_norm is not None:
+        max_grad_norm = fixed("max_grad_norm", positive("max_grad_norm", max_grad_norm))
+    accumulate = whole("accumulate", accumulate)
+    if accumulate < 1:
+        raise ValueError(f"accumulate must be at least 1, but got {accumulate}.")
+    return CompiledStep(loss_fn, model, optimizer, max_grad_norm, accumulate, data_parallel)
+
+
+class CompiledStep:
+    """What ``compiled_step`` returns."""
+
+    def __init__(
+        self,
+        loss_fn: Callable[..., Any],
+        model: Module,
+        optimizer: Optimizer,
+        max_grad_norm: float | None,
+        accumulate: int,
+        data_parallel: bool,
+    ) -> None:
+        held: list[Any] = [{}]  # the sum of the gradients of the calls since the last update
+
+        def collect(*batch: Any) -> Any:
+            value, gradients = _value_and_grad(loss_fn, model, batch)
+            held[0] = tree_map(mx.add, held[0], gradients)
+            return value
+
+        def update(*batch: Any) -> Any:
+            value, gradients = _value_and_grad(loss_fn, model, batch)
+            if accumulate > 1:
+                gradients = tree_map(lambda total, g: (total + g) / accumulate, held[0], gradients)
+                held[0] = tree_map(mx.zeros_like, held[0])
+            if data_parallel:
+                gradients = _averaged(gradients)
+            if max_grad_norm is not None:
+                gradients = _clipped(gradients, max_grad_norm)
+            optimizer.update(model, gradients)
+            return value
+
+        def hold() -> None:
+            held[0] = _laid_out_like(model.trainable_parameters(), held[0])
+
+        self._held = held
+        self._hold = hold
+        self._accumulate = accumulate
+        self._calls = 0
+        if accumulate == 1:
+            self._update = Program(update, model, optimizer, [mx.random.state])
+        else:
+            self._collect = Program(collect, model, None, [held, mx.random.state], hold)
+            self._update = Program(update, model, optimizer, [held, mx.random.state], hold)
+
+    def __call__(self, *batch: Any) -> Any:
+        """One step on a batch."""
+        if self._calls < self._accumulate - 1:
+            value = self._collect(*batch)
+            self._calls += 1
+        else:
+            value = self._update(*batch)
+            self._calls = 0
+        return value
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The calls since the last update and the sum of their gradients; empty where each call is an update.
+
+        A tree of arrays, to be saved and set with those of model and optimizer.
+        """
+        if self._accumulate == 1:
+            return {}
+        self._hold()
+        return {"calls": mx.array(self._calls, mx.uint32), "gradients": self._held[0]}
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        if self._accumulate > 1:
+            self._calls = int(state["calls"].item())
+            self._held[0] = state["gradients"]
+            self._hold()
+
+
+def _laid_out_like(tree: Any, values: Any) -> Any:
+    """``values`` with the keys and places of ``tree``, 0 where there is none."""
+    if isinstance(tree, dict):
+        known = values if isinstance(values, dict) else {}
+        return {key: _laid_out_like(child, known.get(key)) for key, child in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        known = dict(enumerate(values)) if isinstance(values, (list, tuple)) else {}
+        return [_laid_out_like(child, known.get(i)) for i, child in enumerate(tree)]
+    return values if isinstance(values, mx.array) else mx.zeros_like(tree)
+
+
+# MLX's training side is imported when first used.
+
+
+def _value_and_grad(loss_fn: Callable[..., Any], model: Module, batch: tuple[Any, ...]) -> Any:
+    from mlx.nn.utils import value_and_grad
+
+    return value_and_grad(model, loss_fn)(model, *batch)
+
+
+def _averaged(gradients: Any) -> Any:
+    from mlx.nn.utils import average_gradients
+
+    return average_gradients(gradients)
+
+
+def _clipped(gradients: Any, max_norm: float) -> Any:
+    from mlx.optimizers import clip_grad_norm
+
+    return clip_grad_norm(gradients, max_norm)[0]
