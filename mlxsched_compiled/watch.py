@@ -19,14 +19,15 @@ class Watch:
     def __init__(self, *roots: Any) -> None:
         self._dicts: list[dict[Any, Any]] = []
         self._lists: list[list[Any] | tuple[Any, ...]] = []
-        self._places: list[tuple[Any, Any, Any]] = []
+        self._parents: list[Any] = []
+        self._at: list[Any] = []
+        self._children: list[Any] = []
         self._attributes: list[dict[str, Any]] = []
         self._mutable: list[Any] = []
         for root in roots:
             self._remember(root)
         self._keys = [[*d] for d in self._dicts]
         self._lengths = [*map(len, self._lists)]
-        self._parents, self._at, self._children = zip(*self._places, strict=True) if self._places else ((), (), ())
         self._values = [*chain.from_iterable(a.values() for a in self._attributes)]
         self._copies = [m.copy() for m in self._mutable]
 
@@ -61,5 +62,7 @@ class Watch:
     def _remember_children(self, parent: Any, children: Any) -> None:
         for at, child in children:
             if not isinstance(child, mx.array):
-                self._places.append((parent, at, child))
+                self._parents.append(parent)
+                self._at.append(at)
+                self._children.append(child)
                 self._remember(child)
