@@ -74,9 +74,9 @@ def whole(name: str, value: Any) -> int:
     return int(number)
 
 
-def increasing(name: str, values: Iterable[Any], *, at_least: int = 1) -> list[Count]:
-    """``values`` as counts, each above the one before."""
-    counts = [count(f"{name}[{i}]", value, at_least=at_least) for i, value in enumerate(listed(name, values))]
+def increasing(name: str, values: Iterable[Any]) -> list[Count]:
+    """``values`` as counts from 0, each above the one before."""
+    counts = [count(f"{name}[{i}]", value, at_least=0) for i, value in enumerate(listed(name, values))]
     known = [c for c in counts if isinstance(c, int)]
     if any(a >= b for a, b in zip(known, known[1:], strict=False)):
         raise ValueError(f"{name} must increase strictly, but got {known}.")

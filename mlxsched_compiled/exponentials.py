@@ -35,8 +35,7 @@ def _decaying(step: mx.array, init: mx.array, *base: mx.array) -> mx.array:
 def _growing(step: mx.array, init: mx.array, *base: mx.array) -> mx.array:
     """init · 2^p"""
     square, rest, exponent = _power_of_two(step, *base)
-    scaled = init * square * square
-    return (scaled + scaled * mx.expm1(exponent)) * rest
+    return init * square * square * (1 + mx.expm1(exponent)) * rest  # not a sum: infinity times 0 is none
 
 
 def _power_of_two(

@@ -104,7 +104,7 @@ def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shap
         array([0, 0, 0.5, 1, 0.75, 0.5], dtype=float32)
     """
     rates = [finite(f"values[{i}]", value) for i, value in enumerate(listed("values", values))]
-    knots = increasing("steps", steps, at_least=0)
+    knots = increasing("steps", steps)
     if not rates or len(rates) != len(knots):
         raise ValueError(f"values must be as many as the {len(knots)} steps and at least 1, but got {len(rates)}.")
     shape = one_of("shape", shape, SHAPES)
