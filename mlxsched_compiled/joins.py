@@ -16,7 +16,7 @@ import mlx.core as mx
 from .checks import Count, increasing, listed
 from .graph import Rate
 from .rates import Part, own_kernel
-from .schedule import Operand, Schedule, as_schedule, composite, factory, schedule
+from .schedule import Operand, Schedule, as_schedule, composite, factory, schedule, types
 
 _SELECTED = 4
 """The most segments that are all computed: as many kernels as the gathered form has, and no table."""
@@ -117,33 +117,33 @@ class _Gathered:
 
 
 def _gathered(parts: list[Schedule], starts: list[Count]) -> Schedule:
-    members: dict[Any, list[int]] = {}
+    kinds: dict[Any, int] = {}
+    kind_of = []
     for i, part in enumerate(parts):
         alone = any(c.ndim > 0 for c in part.state)
-        members.setdefault((part.rate, i if alone else None), []).append(i)
+        kind_of.append(kinds.setdefault((part.rate, types(part), alone and i), len(kinds)))
 
-    numbers = range(len(parts))
-    kinds = {i: kind for kind, rows in enumerate(members.values()) for i in rows}
-    columns = {mx.uint64: [_counts([kinds[i] for i in numbers])]}
+    columns = {mx.uint64: [_counts(kind_of)]}
     whole: list[mx.array] = []
     families = []
-    for rows in members.values():
+    for kind in range(len(kinds)):
+        # A row of another kind repeats the first of this one, so that the rate not selected is finite too.
+        first = parts[kind_of.index(kind)]
+        members = [part if k == kind else first for part, k in zip(parts, kind_of, strict=True)]
         places: list[tuple[mx.Dtype | None, int]] = [(mx.uint64, len(columns[mx.uint64]))]
         columns[mx.uint64].append(_counts([0, *starts]))
-        for k, coefficient in enumerate(parts[rows[0]].state):
+        for k, coefficient in enumerate(first.state):
             if coefficient.ndim > 0:
                 places.append((None, len(whole)))
                 whole.append(coefficient)
             else:
-                # A row of another kind repeats the first of this one, so that the rate not selected is finite too.
-                values = [parts[i if i in rows else rows[0]].state[k] for i in numbers]
                 table = columns.setdefault(coefficient.dtype, [])
                 places.append((coefficient.dtype, len(table)))
-                table.append(mx.stack(values))
-        families.append(_Family(parts[rows[0]].rate, tuple(places)))
+                table.append(mx.stack([member.state[k] for member in members]))
+        families.append(_Family(first.rate, tuple(places)))
 
-    arrays = [_counts(starts), *(mx.stack(c, axis=-1) for c in columns.values()), *whole]
-    return schedule(_Gathered(tuple(families), tuple(columns)), *arrays)
+    tables = (mx.stack(table, axis=-1) for table in columns.values())
+    return schedule(_Gathered(tuple(families), tuple(columns)), _counts(starts), *tables, *whole)
 
 
 def _counts(values: Sequence[Count]) -> mx.array:
