@@ -67,6 +67,7 @@ class _Late:
 def kernels(function: Callable[..., Any], shapes: Shapes) -> int:
     """How many kernels a call of ``function``, compiled, takes, with a scalar step and coefficients like these."""
     arrays = [mx.array(0, mx.uint64), *(mx.zeros(shape, dtype) for shape, dtype in shapes)]
+    mx.eval(arrays)
     graph = io.StringIO()
     outputs = mx.compile(lambda *inputs: function(*inputs))(*arrays)
     mx.export_to_dot(graph, *(outputs if isinstance(outputs, tuple) else (outputs,)))

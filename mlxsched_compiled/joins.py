@@ -18,7 +18,7 @@ from .graph import Rate
 from .rates import Part, own_kernel
 from .schedule import Operand, Schedule, as_schedule, composite, factory, schedule, types
 
-_SELECTED = 4
+_FEW = 4
 """The most segments that are all computed: as many kernels as the gathered form has, and no table."""
 
 
@@ -55,31 +55,22 @@ def join_schedules(schedules: Sequence[Operand], boundaries: Sequence[Count]) ->
     starts = increasing("boundaries", boundaries)
     if len(starts) != len(parts) - 1:
         raise ValueError(f"boundaries must be one fewer than the {len(parts)} schedules, but got {len(starts)}.")
+    return _switched(parts, starts) if len(parts) <= _FEW else _gathered(parts, starts)
+
+
+def _switched(parts: list[Schedule], starts: list[Count]) -> Schedule:
+    """Of more than two, a join of joins, so that each can be a kernel of its own."""
     if len(parts) == 1:
         return parts[0]
-    if len(parts) <= _SELECTED:
-        return composite(_select, parts, *starts)
-    return _gathered(parts, starts)
+    half = (len(parts) + 1) // 2
+    start = starts[half - 1]
+    before = _switched(parts[:half], starts[: half - 1])
+    after = _switched(parts[half:], [later - start for later in starts[half:]])
+    return composite(_switch, [before, after], start)
 
 
-def _select(step: mx.array, parts: list[Part], *starts: mx.array) -> mx.array:
-    later = [part(step - start) for part, start in zip(parts[1:], starts, strict=True)]
-    return _first([parts[0](step), *later], [step < start for start in starts])
-
-
-def _first(rates: list[mx.array], conditions: list[mx.array]) -> mx.array:
-    """The first rate whose condition holds, or the last.
-
-    Of more than two, each pair is a kernel of its own, and so is the choice between pairs: MLX fuses no deeper than
-    11 operations, and would split a longer chain wherever that happens to be.
-    """
-    if len(rates) == 1:
-        return rates[0]
-    pair = mx.where(conditions[0], rates[0], rates[1])
-    if len(rates) == 2:
-        return pair
-    rest = _first(rates[2:], conditions[2:])
-    return mx.where(conditions[1], own_kernel(pair), own_kernel(rest) if len(rates) == 4 else rest)
+def _switch(step: mx.array, parts: list[Part], start: mx.array) -> mx.array:
+    return mx.where(step < start, parts[0](step), parts[1](step - start))
 
 
 @dataclass(frozen=True)
@@ -112,8 +103,19 @@ class _Gathered:
             start, *coefficients = (found[dtype][column] for dtype, column in family.places)
             rates.append(family.rate(step - start, *coefficients))
         kind = found[mx.uint64][0]
-        rate = _first(rates, [kind <= k for k in range(len(rates) - 1)])
+        rate = _of_kind(kind, rates)
         return mx.squeeze(mx.broadcast_to(rate, step.shape), -1)
+
+
+def _of_kind(kind: mx.array, rates: list[mx.array], first: int = 0) -> mx.array:
+    """The rate of this kind, two rates to a kernel and the choice in another: more may not fit into one."""
+    if len(rates) == 1:
+        return rates[0]
+    pair = mx.where(kind == first, rates[0], rates[1])
+    if len(rates) == 2:
+        return pair
+    rest = _of_kind(kind, rates[2:], first + 2)
+    return mx.where(kind < first + 2, own_kernel(pair), own_kernel(rest) if len(rates) == 4 else rest)
 
 
 def _gathered(parts: list[Schedule], starts: list[Count]) -> Schedule:
