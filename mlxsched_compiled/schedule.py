@@ -100,10 +100,10 @@ class Schedule:
         """
         if not isinstance(step, mx.array):
             step = _step(step)
-        thread = get_ident()
-        graph = self._graphs.get(thread)
-        if graph is None:
-            graph = self._graphs[thread] = compiled(self._rate, thread)
+        try:
+            graph = self._graphs[get_ident()]
+        except KeyError:
+            graph = self._graphs[get_ident()] = compiled(self._rate, get_ident())
         return graph(step, *self._state)
 
     def retune(self, **hyperparameters: Any) -> None:
