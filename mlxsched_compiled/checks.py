@@ -8,9 +8,14 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Collection, Iterable
-from typing import Any, TypeVar
 
 import mlx.core as mx
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 Number = float | mx.array
 """A rate or a factor: a Python number (NumPy's too), or a 0-d ``mx.array``, which stays that array."""
@@ -19,8 +24,6 @@ Count = int | mx.array
 
 FLOAT32_MAX = float(mx.finfo(mx.float32).max)
 _COUNT_MAX = 2**63 - 1
-
-T = TypeVar("T")
 
 
 def finite(name: str, value: Any, *, at_least: float = -math.inf) -> Number:

@@ -11,7 +11,6 @@ The whole part of p makes exact powers of two, by shifts; only its fraction goes
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import mlx.core as mx
 
@@ -20,31 +19,33 @@ from .combinators import bounded
 from .rates import Part
 from .schedule import Coefficient, Schedule, composite, factory, schedule
 
-_FRACTION_BITS = 56
+_FRACTION_BITS = 47
+_LN2 = math.log(2) / 2**_FRACTION_BITS
+"""The natural logarithm of one unit of p. MLX writes constants into kernels with 7 digits; this one has no more."""
 _HIGHEST = 251.9
-"""Where p stops: as 2**-251.9 every rate below 2**101 has long been 0, as 2**251.9 infinite, and p fits in 64 bits."""
+"""Where p stops: every rate below 2**101 is 0 by then, or infinite, and no shift has reached 64."""
 
 
 def _decaying(step: mx.array, init: mx.array, *base: mx.array) -> mx.array:
     """init · 2^-p"""
-    square, rest, exponent = _power_of_two(step, *base)
+    square, rest, exponent = _power_of_two(step, -_LN2, *base)
     scaled = init / square / square
     return (scaled + scaled * mx.expm1(exponent)) / rest
 
 
 def _growing(step: mx.array, init: mx.array, *base: mx.array) -> mx.array:
     """init · 2^p"""
-    square, rest, exponent = _power_of_two(step, *base)
+    square, rest, exponent = _power_of_two(step, _LN2, *base)
     return init * square * square * (1 + mx.expm1(exponent)) * rest  # not a sum: infinity times 0 is none
 
 
 def _power_of_two(
-    step: mx.array, per_step: mx.array, last: mx.array, residue: mx.array, ln2: mx.array
+    step: mx.array, ln2: float, per_step: mx.array, last: mx.array, residue: mx.array
 ) -> tuple[mx.array, mx.array, mx.array]:
-    """2^p or 2^-p as ``square² · rest · exp(exponent)``, or the inverse of the first two, all but the last exact.
+    """2^p as ``square² · rest · exp(exponent)``, where the first two are exact and ``ln2`` gives the exponent its sign.
 
-    ``per_step`` (uint64) is p of one step in units of 2**-56, ``residue`` (float32) the natural logarithm
-    of what that rounds off, ``ln2`` the signed natural logarithm of one unit, ``last`` the step where p stops.
+    ``per_step`` (uint64) is p of one step in units of 2**-47, ``residue`` (float32) the signed natural logarithm of
+    what that rounds off, ``last`` the step where p stops.
     """
     step = mx.minimum(step, last)
     p = step * per_step
@@ -68,15 +69,13 @@ def exponential(init: Number, base: Number, steps: Number) -> Schedule:
 
 
 def _fixed_point(base: float, steps: float) -> tuple[Coefficient, ...]:
-    sign = -1 if base <= 1 else 1
     bits = abs(math.log2(base)) / steps if base > 0 else math.inf
     if bits > _HIGHEST / 2:  # below float32 (or above it) after one step
         bits = _HIGHEST
-    scaled = Fraction(bits) * 2**_FRACTION_BITS
+    scaled = math.ldexp(bits, _FRACTION_BITS)
     per_step = round(scaled)
     last = min(int(_HIGHEST / bits), 2**53) if bits > 0 else 0
-    unit = sign * math.log(2) / 2**_FRACTION_BITS
-    return per_step, last, float(scaled - per_step) * unit, unit
+    return per_step, last, (scaled - per_step) * (-_LN2 if base <= 1 else _LN2)
 
 
 @factory

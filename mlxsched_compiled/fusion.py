@@ -7,16 +7,17 @@ into many kernels. A view in the right place avoids that. Graphs are traced for 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import mlx.core as mx
 
-from .graph import Rate
+from .graph import Rate, Structure
 from .rates import Composite, Function
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Shapes = tuple[tuple[tuple[int, ...], mx.Dtype], ...]
 
@@ -32,9 +33,10 @@ def fused(rate: Composite, shapes: Shapes) -> Composite:
     for i in range(len(rate.parts)):
         if fewest == 1:
             break
-        apart = replace(rate, apart=tuple(a or k == i for k, a in enumerate(rate.apart)))
-        if (number := kernels(apart, shapes)) < fewest:
-            rate, fewest = apart, number
+        apart = tuple(a or k == i for k, a in enumerate(rate.apart))
+        cut = Composite(rate.combine, rate.own, rate.parts, rate.sizes, apart)
+        if (number := kernels(cut, shapes)) < fewest:
+            rate, fewest = cut, number
     return rate
 
 
@@ -47,17 +49,17 @@ def beside_step(rate: Rate, shapes: Shapes) -> Rate:
     return min(ways, key=lambda way: kernels(lambda step, *c: (step + 1, way(step, *c)), shapes))
 
 
-@dataclass(frozen=True)
-class _Early:
-    rate: Rate
+class _Early(Structure):
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
 
     def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
         return self.rate((step + 1) - 1, *coefficients)
 
 
-@dataclass(frozen=True)
-class _Late:
-    rate: Rate
+class _Late(Structure):
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
 
     def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
         rate = self.rate(step, *coefficients)
@@ -71,7 +73,7 @@ def kernels(function: Callable[..., Any], shapes: Shapes) -> int:
     graph = io.StringIO()
     outputs = mx.compile(lambda *inputs: function(*inputs))(*arrays)
     mx.export_to_dot(graph, *(outputs if isinstance(outputs, tuple) else (outputs,)))
-    nodes = re.findall(r'label ="(\w+)", shape=rectangle', graph.getvalue())
+    nodes = (line.split('"')[1] for line in graph.getvalue().splitlines() if "shape=rectangle" in line)
     return sum(node not in _VIEWS for node in nodes)
 
 

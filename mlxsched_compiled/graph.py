@@ -24,6 +24,16 @@ Rate = Callable[..., mx.array]
 _LANES = 2
 
 
+class Structure:
+    """A rate made of parts, or a part of one: equal to another of its class whose attributes are equal."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).values()))
+
+
 @lru_cache(maxsize=256)
 def compiled(rate: Rate, thread: int) -> Rate:
     """The compiled form of ``rate`` for one thread, the same object each time it is asked for."""
@@ -50,11 +60,7 @@ def applied(rate: Rate, step: mx.array, *coefficients: mx.array) -> mx.array:
 
 def _whole_steps(step: mx.array) -> mx.array:
     """``step`` as uint64, in which every step up to 2**64 is a different one. Below 0 counts as 0."""
-    if step.dtype == mx.uint64:
-        return step
-    if not mx.issubdtype(step.dtype, mx.unsignedinteger):
-        step = mx.maximum(step, 0)
-    return step.astype(mx.uint64)
+    return step if step.dtype == mx.uint64 else mx.maximum(step, 0).astype(mx.uint64)
 
 
 def _rate_of(value: mx.array, shape: tuple[int, ...], rate: Rate) -> mx.array:

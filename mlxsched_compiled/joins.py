@@ -7,16 +7,18 @@ the cost does not grow with the number of segments.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import mlx.core as mx
 
 from .checks import Count, increasing, listed
-from .graph import Rate
+from .graph import Rate, Structure
 from .rates import Part, own_kernel
 from .schedule import Operand, Schedule, as_schedule, composite, factory, schedule, types
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _FEW = 4
 """The most segments that are all computed: as many kernels as the gathered form has, and no table."""
@@ -73,24 +75,24 @@ def _switch(step: mx.array, parts: list[Part], start: mx.array) -> mx.array:
     return mx.where(step < start, parts[0](step), parts[1](step - start))
 
 
-@dataclass(frozen=True)
-class _Family:
+class _Family(Structure):
     """Segments of one rate, and where their start and each coefficient stands.
 
     That is in a column of the table of its type or, for a coefficient that is itself a table, among the arrays that
     stay whole. Each family has its start to itself, or MLX would compute the difference to it once, in one more kernel.
     """
 
-    rate: Rate
-    places: tuple[tuple[mx.Dtype | None, int], ...]
+    def __init__(self, rate: Rate, places: list[tuple[mx.Dtype | None, int]]) -> None:
+        self.rate = rate
+        self.places = tuple(places)
 
 
-@dataclass(frozen=True)
-class _Gathered:
+class _Gathered(Structure):
     """The rate of a join by table: where segments start, one table per type of coefficient, and what stays whole."""
 
-    families: tuple[_Family, ...]
-    dtypes: tuple[mx.Dtype, ...]
+    def __init__(self, families: list[_Family], dtypes: Iterable[mx.Dtype]) -> None:
+        self.families = tuple(families)
+        self.dtypes = tuple(dtypes)
 
     def __call__(self, step: mx.array, starts: mx.array, *arrays: mx.array) -> mx.array:
         step = mx.expand_dims(step, -1)
@@ -142,10 +144,10 @@ def _gathered(parts: list[Schedule], starts: list[Count]) -> Schedule:
                 table = columns.setdefault(coefficient.dtype, [])
                 places.append((coefficient.dtype, len(table)))
                 table.append(mx.stack([member.state[k] for member in members]))
-        families.append(_Family(first.rate, tuple(places)))
+        families.append(_Family(first.rate, places))
 
     tables = (mx.stack(table, axis=-1) for table in columns.values())
-    return schedule(_Gathered(tuple(families), tuple(columns)), _counts(starts), *tables, *whole)
+    return schedule(_Gathered(families, columns), _counts(starts), *tables, *whole)
 
 
 def _counts(values: Sequence[Count]) -> mx.array:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import mlx.core as mx
 
@@ -12,6 +11,10 @@ from .combinators import delay
 from .joins import join_schedules
 from .ramps import SHAPES, ramp
 from .schedule import Schedule, as_schedule, factory, named, schedule
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 @factory

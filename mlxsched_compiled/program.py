@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
@@ -19,7 +18,10 @@ from .graph import applied
 from .schedule import Schedule, types
 from .watch import Watch
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlx.nn.layers.base import Module
     from mlx.optimizers.optimizers import Optimizer
 

@@ -11,32 +11,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import mlx.core as mx
 
 from .checks import Count, Number
+from .graph import Structure
 from .schedule import Schedule, schedule
 
 Weights = Callable[..., tuple[mx.array, mx.array]]
 
 
-@dataclass(frozen=True)
-class Ramp:
+class Ramp(Structure):
     """The rate of a ramp whose shape has these weights."""
 
-    weights: Weights
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
 
     def __call__(self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, *shape: mx.array) -> mx.array:
         remaining, gone = self.weights(*_counts(step, steps), *shape)
         return init * remaining + end * gone
 
 
-@dataclass(frozen=True)
-class PoweredRamp:
+class PoweredRamp(Structure):
     """The rate of a ramp whose shape is a power of the one with these weights."""
 
-    weights: Weights
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
 
     def __call__(
         self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, power: mx.array, *shape: mx.array

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import mlx.core as mx
 
-from .graph import Rate
+from .graph import Rate, Structure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 Part = Callable[[mx.array], mx.array]
 """A part of a composite rate, its coefficients bound: a function of the step."""
 
 
-@dataclass(frozen=True)
-class Composite:
+class Composite(Structure):
     """``combine(step, parts, *own)``, where each part is a rate.
 
     The first ``own`` coefficients are its own; the rest go to the ``parts`` in order, to each as many as its ``sizes``
     say. A part that is ``apart`` is a kernel of its own.
     """
 
-    combine: Callable[..., mx.array]
-    own: int
-    parts: tuple[Rate, ...]
-    sizes: tuple[int, ...]
-    apart: tuple[bool, ...]
+    def __init__(
+        self,
+        combine: Callable[..., mx.array],
+        own: int,
+        parts: tuple[Rate, ...],
+        sizes: tuple[int, ...],
+        apart: tuple[bool, ...],
+    ) -> None:
+        self.combine = combine
+        self.own = own
+        self.parts = parts
+        self.sizes = sizes
+        self.apart = apart
 
     def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
         own, theirs = coefficients[: self.own], coefficients[self.own :]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import operator
+from _thread import get_ident
 from collections.abc import Callable
 from functools import wraps
-from threading import get_ident
-from typing import Any, ParamSpec, TypeAlias
 
 import mlx.core as mx
 
@@ -16,7 +14,13 @@ from .fusion import fused
 from .graph import Rate, applied, compiled, is_known
 from .rates import Composite, Function, add, constant_rate, multiply
 
-P = ParamSpec("P")
+TYPE_CHECKING = False  # what is only for types is not imported: schedules must not slow a program's start
+if TYPE_CHECKING:
+    from typing import Any, ParamSpec, TypeAlias
+
+    P = ParamSpec("P")
+    _Call = tuple[Callable[..., "Schedule"], tuple[Any, ...], dict[str, Any]]
+
 Coefficient = float | int | mx.array
 Operand: TypeAlias = "Schedule | Callable[[mx.array], Any] | Number"
 """What stands for a schedule: one, a plain function of the step that MLX can trace, a number."""
@@ -131,8 +135,10 @@ class Schedule:
         """
         function, args, kwargs = self._call
         if function is Schedule:
+            from inspect import signature
+
             rate, *values = args
-            names = list(inspect.signature(rate).parameters)[1:]
+            names = list(signature(rate).parameters)[1:]
             merged = {**dict(zip(names, values, strict=True)), **hyperparameters}
             if unknown := merged.keys() - set(names):
                 raise TypeError(f"{self} has no hyperparameter {', '.join(sorted(unknown))}.")
@@ -169,7 +175,6 @@ class Schedule:
         return _made_by, self._call
 
 
-_Call = tuple[Callable[..., Schedule], tuple[Any, ...], dict[str, Any]]
 _SIGNS: dict[Any, str] = {operator.mul: "*", operator.add: "+"}
 
 
@@ -211,16 +216,18 @@ def as_schedule(name: str, value: Operand) -> Schedule:
 
 
 def factory(make: Callable[P, Schedule]) -> Callable[P, Schedule]:
-    """Lets a schedule remember the call that made it, for ``repr``, ``pickle`` and ``copy``."""
-    signature = inspect.signature(make)
-    optional = {p.name: p.default for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY}
+    """Lets a schedule remember the call that made it, for ``repr``, ``pickle``, ``copy`` and ``retune``."""
+    code = make.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    options = make.__kwdefaults__ or {}
+    defaults = dict(zip(reversed(names[: code.co_argcount]), reversed(make.__defaults__ or ()), strict=False))
 
     @wraps(make)
     def called(*args: P.args, **kwargs: P.kwargs) -> Schedule:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        kwargs_shown = {n: v for n, v in bound.arguments.items() if n not in optional or v is not optional[n]}
-        return named(make(*args, **kwargs), called, **kwargs_shown)
+        made = make(*args, **kwargs)
+        given = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
+        shown = {n: given[n] for n in names if n in given and not (n in options and given[n] is options[n])}
+        return named(made, called, **shown)
 
     return called
 

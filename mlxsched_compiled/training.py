@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 from mlx.utils import tree_map
@@ -11,7 +10,10 @@ from mlx.utils import tree_map
 from .checks import fixed, positive, whole
 from .program import Program
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from mlx.nn.layers.base import Module
     from mlx.optimizers.optimizers import Optimizer
 

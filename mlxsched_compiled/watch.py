@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from itertools import chain
 from operator import getitem, is_
-from typing import Any
 
 import mlx.core as mx
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Watch:
