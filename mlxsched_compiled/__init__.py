@@ -15,7 +15,7 @@ _HOMES = {
     "polynomial_decay": "decays",
     "sqrt_decay": "decays",
     "rex_decay": "decays",
-    "tanh_decay": "decays",
+    "tanh_decay": "exponentials",
     "inverse_time_decay": "inverse_decays",
     "inverse_sqrt_decay": "inverse_decays",
     # Piecewise and tables
@@ -61,9 +61,9 @@ if TYPE_CHECKING:
     from .decays import polynomial_decay as polynomial_decay
     from .decays import rex_decay as rex_decay
     from .decays import sqrt_decay as sqrt_decay
-    from .decays import tanh_decay as tanh_decay
     from .exponentials import exponential_decay as exponential_decay
     from .exponentials import step_decay as step_decay
+    from .exponentials import tanh_decay as tanh_decay
     from .inverse_decays import inverse_sqrt_decay as inverse_sqrt_decay
     from .inverse_decays import inverse_time_decay as inverse_time_decay
     from .joins import join_schedules as join_schedules

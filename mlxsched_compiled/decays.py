@@ -1,19 +1,10 @@
-"""Decays with a last step. All but one are a ramp along a shape: see ``ramps.py`` for the shapes themselves."""
+"""Decays with a last step, each a ramp along a shape: see ``ramps.py`` for the shapes themselves."""
 
 from __future__ import annotations
 
-import math
-
-import mlx.core as mx
-
 from .checks import Count, Number, count, finite, positive
-from .exponentials import exponential
 from .ramps import ramp
-from .rates import Part
-from .schedule import Schedule, composite, factory
-
-_SATURATED = 40
-"""tanh is 1 to within float32 by far, and its odds are still finite."""
+from .schedule import Schedule, factory
 
 
 @factory
@@ -177,56 +168,3 @@ def rex_decay(init: Number, decay_steps: Count, end: Number = 0.0) -> Schedule:
     """
     init, end = finite("init", init), finite("end", end)
     return ramp(init, end, count("decay_steps", decay_steps), "rex")
-
-
-@factory
-def tanh_decay(
-    init: Number, decay_steps: Count, end: Number = 0.0, *, lower: Number = -6.0, upper: Number = 3.0
-) -> Schedule:
-    r"""From near ``init`` to near ``end`` along a hyperbolic tangent, then ``end``.
-
-    .. math::
-        \eta(t) = \mathrm{end} + (\mathrm{init} - \mathrm{end}) \,
-        \tfrac12 \left(1 - \tanh(\mathrm{lower} (1 - x) + \mathrm{upper} \, x)\right),
-        \qquad x = \min(t / \mathrm{decay\_steps}, 1)
-
-    Args:
-        init: The rate at step 0.
-        decay_steps: Steps to the last one, at least 1.
-        end: The rate from step ``decay_steps`` on.
-        lower: The argument of tanh at step 0, from -40 to 40. The further below 0, the closer to ``init`` the start.
-        upper: The argument of tanh at step ``decay_steps``, from -40 to 40, where the rate jumps to ``end``.
-
-    Returns:
-        A schedule, float32, of the shape of the step.
-
-    Raises:
-        ValueError: If a rate is not finite or ``decay_steps`` is not a whole number >= 1.
-        TypeError: If an argument is not a number.
-
-    Source: Hsueh et al., "Stochastic Gradient Descent with Hyperbolic-Tangent Decay on Classification", 2018.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from mlxsched_compiled import tanh_decay
-        >>> tanh_decay(1, 100)(mx.array([0, 50, 99, 100, 1000]))
-        array([0.999994, 0.952574, 0.00295882, 0, 0], dtype=float32)
-    """
-    init, end = finite("init", init), finite("end", end)
-    low, high = finite("lower", lower), finite("upper", upper)
-    if any(not isinstance(z, mx.array) and abs(z) > _SATURATED for z in (low, high)):
-        raise ValueError(
-            f"lower and upper must be from -{_SATURATED} to {_SATURATED}, but got {lower!r} and {upper!r}."
-        )
-    steps = count("decay_steps", decay_steps)
-    return composite(_logistic, [exponential(_exp(2 * low), _exp(2 * (high - low)), steps)], init, end, steps)
-
-
-def _logistic(step: mx.array, parts: list[Part], init: mx.array, end: mx.array, steps: mx.array) -> mx.array:
-    """s = 1 / (1 + e^2z) = (1 - tanh z) / 2, where e^2z, the odds, grow by the same factor with each step."""
-    odds = parts[0](step)
-    return mx.where(step < steps, (init + end * odds) / (1 + odds), end)
-
-
-def _exp(value: Number) -> Number:
-    return mx.exp(value) if isinstance(value, mx.array) else math.exp(value)

@@ -16,44 +16,48 @@ import mlx.core as mx
 
 from .checks import Count, Number, count, finite
 from .combinators import bounded
+from .graph import Rate, Structure
 from .rates import Part
 from .schedule import Coefficient, Schedule, composite, factory, schedule
 
 _FRACTION_BITS = 47
 _LN2 = math.log(2) / 2**_FRACTION_BITS
 """The natural logarithm of one unit of p. MLX writes constants into kernels with 7 digits; this one has no more."""
-_HIGHEST = 251.9
-"""Where p stops: every rate below 2**101 is 0 by then, or infinite, and no shift has reached 64."""
+_SATURATED = 40
+"""tanh is 1 to within float32 by far, and its odds are still finite."""
 
 
-def _decaying(step: mx.array, init: mx.array, *base: mx.array) -> mx.array:
-    """init · 2^-p"""
-    square, rest, exponent = _power_of_two(step, -_LN2, *base)
-    scaled = init / square / square
-    return (scaled + scaled * mx.expm1(exponent)) / rest
+class Power(Structure):
+    """init · 2^p if it ``grows``, else init · 2^-p.
 
-
-def _growing(step: mx.array, init: mx.array, *base: mx.array) -> mx.array:
-    """init · 2^p"""
-    square, rest, exponent = _power_of_two(step, _LN2, *base)
-    return init * square * square * (1 + mx.expm1(exponent)) * rest  # not a sum: infinity times 0 is none
-
-
-def _power_of_two(
-    step: mx.array, ln2: float, per_step: mx.array, last: mx.array, residue: mx.array
-) -> tuple[mx.array, mx.array, mx.array]:
-    """2^p as ``square² · rest · exp(exponent)``, where the first two are exact and ``ln2`` gives the exponent its sign.
-
-    ``per_step`` (uint64) is p of one step in units of 2**-47, ``residue`` (float32) the signed natural logarithm of
-    what that rounds off, ``last`` the step where p stops.
+    The whole part of p, e, becomes ``parts`` times the same power of two, 2^(e // parts), and the rest, 2^(e % parts).
+    A shift reaches 2^63, so 4 parts do for p below 256 and 8 for any.
     """
-    step = mx.minimum(step, last)
-    p = step * per_step
-    unit = mx.power(p, 0)  # 1, in the shape of p: under vmap a shift takes its shape from the left operand
-    exponent = (p & (2**_FRACTION_BITS - 1)).astype(mx.float32) * ln2 + step.astype(mx.float32) * residue
-    quarter = mx.left_shift(unit, p >> (_FRACTION_BITS + 2)).astype(mx.float32)  # 2^(e // 4) for the whole part e
-    rest = mx.left_shift(unit, (p >> _FRACTION_BITS) & 3).astype(mx.float32)  # 2^(e % 4)
-    return quarter * quarter, rest, exponent
+
+    def __init__(self, grows: bool, parts: int) -> None:
+        self.grows = grows
+        self.parts = parts
+
+    def __call__(
+        self, step: mx.array, init: mx.array, per_step: mx.array, last: mx.array, residue: mx.array
+    ) -> mx.array:
+        """The rate.
+
+        ``per_step`` (uint64) is p of one step in units of 2**-47, ``residue`` (float32) the natural logarithm of what
+        that rounds off, with the sign of the exponent, and ``last`` the step from which on nothing changes.
+        """
+        step = mx.minimum(step, last)
+        p = step * per_step
+        unit = mx.power(p, 0)  # 1, in the shape of p: under vmap a shift takes its shape from the left operand
+        part = mx.left_shift(unit, p >> (_FRACTION_BITS + self.parts.bit_length() - 1)).astype(mx.float32)
+        rest = mx.left_shift(unit, (p >> _FRACTION_BITS) & (self.parts - 1)).astype(mx.float32)
+        fraction = (p & (2**_FRACTION_BITS - 1)).astype(mx.float32)
+        exponent = fraction * (_LN2 if self.grows else -_LN2) + step.astype(mx.float32) * residue
+        scale = mx.multiply if self.grows else mx.divide
+        square = part * part
+        for _ in range(self.parts // 2):
+            init = scale(init, square)
+        return scale(init * (1 + mx.expm1(exponent)), rest)
 
 
 def _raised(step: mx.array, init: mx.array, base: mx.array, steps: mx.array) -> mx.array:
@@ -61,21 +65,26 @@ def _raised(step: mx.array, init: mx.array, base: mx.array, steps: mx.array) -> 
     return init * mx.power(base, step.astype(mx.float32) / steps)
 
 
-def exponential(init: Number, base: Number, steps: Number) -> Schedule:
-    """init · base^(t / steps), its arguments checked before."""
+def power_of(init: Number, base: Number, steps: Number) -> tuple[Rate, tuple[Coefficient, ...]]:
+    """The rate init · base^(t / steps), and its coefficients but the first, ``init``."""
     if isinstance(base, mx.array) or isinstance(steps, mx.array):
-        return schedule(_raised, init, base, steps)
-    return schedule(_decaying if base <= 1 else _growing, init, *_fixed_point(base, steps))
-
-
-def _fixed_point(base: float, steps: float) -> tuple[Coefficient, ...]:
-    bits = abs(math.log2(base)) / steps if base > 0 else math.inf
-    if bits > _HIGHEST / 2:  # below float32 (or above it) after one step
-        bits = _HIGHEST
+        return _raised, (base, steps)
+    grows = base > 1
+    bits = min(abs(math.log2(base)) / steps, 255.5) if base > 0 else 255.5
     scaled = math.ldexp(bits, _FRACTION_BITS)
     per_step = round(scaled)
-    last = min(int(_HIGHEST / bits), 2**53) if bits > 0 else 0
-    return per_step, last, (scaled - per_step) * (-_LN2 if base <= 1 else _LN2)
+    residue = (scaled - per_step) * (_LN2 if grows else -_LN2)
+    enough = _until_it_is_over(init, grows)
+    last = min(int(255.5 / bits), 2**53) if bits > 0 else 0
+    if last * bits >= enough or last == 0 or last == 2**53:
+        return Power(grows, 4), (per_step, last, residue)
+    return Power(grows, 8), (per_step, math.ceil(enough / bits), residue)
+
+
+def _until_it_is_over(init: Number, grows: bool) -> float:
+    """The p from which on a rate is infinite or, rounded to float32, 0."""
+    size = 0.0 if isinstance(init, mx.array) or init == 0 else math.log2(abs(init))
+    return 128 - size if grows else 151 + size
 
 
 @factory
@@ -117,7 +126,8 @@ def exponential_decay(
     """
     init = finite("init", init)
     decay_rate = finite("decay_rate", decay_rate, at_least=0)
-    decay = exponential(init, decay_rate, count("decay_steps", decay_steps))
+    power, coefficients = power_of(init, decay_rate, count("decay_steps", decay_steps))
+    decay = schedule(power, init, *coefficients)
     if end is None:
         return decay
     end = finite("end", end)
@@ -159,3 +169,69 @@ def step_decay(init: Number, decay_rate: Number, step_size: Count) -> Schedule:
 def _per_period(step: mx.array, parts: list[Part], period: mx.array) -> mx.array:
     """The part, a whole period being one of its steps."""
     return parts[0](step // period)
+
+
+@factory
+def tanh_decay(
+    init: Number, decay_steps: Count, end: Number = 0.0, *, lower: Number = -6.0, upper: Number = 3.0
+) -> Schedule:
+    r"""From near ``init`` to near ``end`` along a hyperbolic tangent, then ``end``.
+
+    .. math::
+        \eta(t) = \mathrm{end} + (\mathrm{init} - \mathrm{end}) \,
+        \tfrac12 \left(1 - \tanh(\mathrm{lower} (1 - x) + \mathrm{upper} \, x)\right),
+        \qquad x = \min(t / \mathrm{decay\_steps}, 1)
+
+    Args:
+        init: The rate at step 0.
+        decay_steps: Steps to the last one, at least 1.
+        end: The rate from step ``decay_steps`` on.
+        lower: The argument of tanh at step 0, from -40 to 40. The further below 0, the closer to ``init`` the start.
+        upper: The argument of tanh at step ``decay_steps``, from -40 to 40, where the rate jumps to ``end``.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If a rate is not finite or ``decay_steps`` is not a whole number >= 1.
+        TypeError: If an argument is not a number.
+
+    Source: Hsueh et al., "Stochastic Gradient Descent with Hyperbolic-Tangent Decay on Classification", 2018.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import tanh_decay
+        >>> tanh_decay(1, 100)(mx.array([0, 50, 99, 100, 1000]))
+        array([0.999994, 0.952574, 0.00295882, 0, 0], dtype=float32)
+    """
+    init, end = finite("init", init), finite("end", end)
+    low, high = finite("lower", lower), finite("upper", upper)
+    known = [z for z in (low, high) if not isinstance(z, mx.array)]
+    if any(abs(z) > _SATURATED for z in known) or known != sorted(known):
+        raise ValueError(
+            f"lower and upper must increase from -{_SATURATED} to {_SATURATED}, but got {lower!r} and {upper!r}."
+        )
+    steps = count("decay_steps", decay_steps)
+    first = _exp(-2 * low)
+    odds, coefficients = power_of(first, _exp(2 * (low - high)), steps)
+    return schedule(Logistic(odds), init, end, steps, first, *coefficients)
+
+
+class Logistic(Structure):
+    """init · s + end · (1 - s), where s is the hyperbolic tangent as (1 - tanh z) / 2 = 1 / (1 + e^2z).
+
+    So the odds, s to 1 - s, are e^-2z, and fall by the same factor with each step. From the last step on they are 0.
+    """
+
+    def __init__(self, odds: Rate) -> None:
+        self.odds = odds
+
+    def __call__(
+        self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, first: mx.array, *base: mx.array
+    ) -> mx.array:
+        odds = self.odds(step, mx.where(step < steps, first, 0), *base)
+        return (init * odds + end) / (odds + 1)
+
+
+def _exp(value: Number) -> Number:
+    return mx.exp(value) if isinstance(value, mx.array) else math.exp(value)

@@ -21,6 +21,9 @@ import mlx.core as mx
 
 Rate = Callable[..., mx.array]
 
+UNTYPED_KERNELS = tuple(map(int, mx.__version__.split(".")[:3])) < (0, 31, 2)
+"""MLX named kernels without the types of their inputs: one for another type of step could be taken for this one's."""
+
 _LANES = 2
 
 
@@ -48,17 +51,17 @@ def compiled(rate: Rate, thread: int) -> Rate:
         elif step.ndim > 0:
             step = mx.expand_dims(step, -1)
         wide = [_two_lanes(c) if k else c for c, k in zip(coefficients, known, strict=True)]
-        return _rate_of(rate(_whole_steps(step), *wide), lanes, rate)[..., 0]
+        return _rate_of(rate(whole_steps(step), *wide), lanes, rate)[..., 0]
 
     return mx.compile(schedule)
 
 
 def applied(rate: Rate, step: mx.array, *coefficients: mx.array) -> mx.array:
     """``rate`` as it is, not compiled."""
-    return _rate_of(rate(_whole_steps(step), *coefficients), step.shape, rate)
+    return _rate_of(rate(whole_steps(step), *coefficients), step.shape, rate)
 
 
-def _whole_steps(step: mx.array) -> mx.array:
+def whole_steps(step: mx.array) -> mx.array:
     """``step`` as uint64, in which every step up to 2**64 is a different one. Below 0 counts as 0."""
     return step if step.dtype == mx.uint64 else mx.maximum(step, 0).astype(mx.uint64)
 

@@ -99,7 +99,7 @@ class _Gathered(Structure):
         row = mx.sum(step >= starts, axis=-1)
         found: dict[mx.Dtype | None, Sequence[mx.array]] = {None: arrays[len(self.dtypes) :]}
         for dtype, table in zip(self.dtypes, arrays, strict=False):
-            found[dtype] = list(mx.split(mx.take(table, row, axis=0), table.shape[1], axis=-1))
+            found[dtype] = list(mx.split(mx.take(table, mx.stop_gradient(row), axis=0), table.shape[1], axis=-1))
         rates = []
         for family in self.families:
             start, *coefficients = (found[dtype][column] for dtype, column in family.places)

@@ -102,4 +102,4 @@ class Function:
         if isinstance(value, bool) or not hasattr(value, "__float__"):
             raise TypeError(f"{self} must return a number or an mx.array, but returned {value!r}.")
         # Two lanes of which one is used: a number in the graph would be part of the kernel's text, in 7 digits.
-        return mx.array([float(value)] * 2, mx.float32)[0]
+        return mx.array([float(value)] * 2, mx.float32)[..., 0]

@@ -11,7 +11,7 @@ import mlx.core as mx
 
 from .checks import Count, Number, count, finite, whole
 from .fusion import fused
-from .graph import Rate, applied, compiled, is_known
+from .graph import UNTYPED_KERNELS, Rate, applied, compiled, is_known, whole_steps
 from .rates import Composite, Function, add, constant_rate, multiply
 
 TYPE_CHECKING = False  # what is only for types is not imported: schedules must not slow a program's start
@@ -104,6 +104,8 @@ class Schedule:
         """
         if not isinstance(step, mx.array):
             step = _step(step)
+        elif UNTYPED_KERNELS:
+            step = whole_steps(step)
         try:
             graph = self._graphs[get_ident()]
         except KeyError:
@@ -226,6 +228,7 @@ def factory(make: Callable[P, Schedule]) -> Callable[P, Schedule]:
     def called(*args: P.args, **kwargs: P.kwargs) -> Schedule:
         made = make(*args, **kwargs)
         given = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
+        given = {n: list(v) if isinstance(v, list) else v for n, v in given.items()}  # the caller may change his
         shown = {n: given[n] for n in names if n in given and not (n in options and given[n] is options[n])}
         return named(made, called, **shown)
 
