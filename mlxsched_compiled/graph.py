@@ -21,7 +21,7 @@ import mlx.core as mx
 
 Rate = Callable[..., mx.array]
 
-UNTYPED_KERNELS = tuple(map(int, mx.__version__.split(".")[:3])) < (0, 31, 2)
+UNTYPED_KERNELS = tuple(map(int, mx.__version__.split(".")[:3])) < (0, 31, 2)  # type: ignore[attr-defined]
 """MLX named kernels without the types of their inputs: one for another type of step could be taken for this one's."""
 
 _LANES = 2

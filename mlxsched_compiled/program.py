@@ -49,21 +49,33 @@ class Program:
         self._model = model
         self._optimizer = optimizer
         self._more = more
+        self._draws = any(state is mx.random.state for state in more)
         self._prepare = prepare
         self._watch: Watch | None = None
 
     def __call__(self, *arguments: Any) -> Any:
+        undo: list[Callable[[], None]] = []
         if self._watch is None or not self._watch.unchanged():
-            self._compile()
-        result = self._compiled(*arguments)
-        if self._errors:
+            undo = self._compile()
+        if self._draws:
+            key = mx.random.state[0]
+            undo.append(lambda: _set_random_key(key))
+        try:
+            result = self._compiled(*arguments)
+            if self._errors:
+                raise self._errors.pop()
+        except BaseException:
             self._watch = None
-            raise self._errors.pop()
+            for step in undo:
+                step()
+            raise
         return result
 
-    def _compile(self) -> None:
+    def _compile(self) -> list[Callable[[], None]]:
+        """Compiles for the present layout, and returns what undoes that."""
         self._prepare()
         optimizers = list(_optimizers(self._optimizer))
+        undo = [_restorer(optimizer) for optimizer in optimizers]
         state: Any = {}
         if self._optimizer is not None:
             self._optimizer.init(self._model.trainable_parameters())
@@ -74,6 +86,7 @@ class Program:
         self._errors: list[BaseException] = []
         self._compiled = _compiled(self._body, optimizers, inputs, outputs, self._errors)
         self._watch = Watch(self._model, self._optimizer)
+        return undo
 
 
 def _compiled(
@@ -131,6 +144,27 @@ def _optimizers(optimizer: Any) -> Iterator[Optimizer]:
 def _schedules(optimizers: list[Optimizer]) -> Iterator[Schedule]:
     for optimizer in optimizers:
         yield from (s for s in optimizer._schedulers.values() if isinstance(s, Schedule))
+
+
+def _restorer(optimizer: Optimizer) -> Callable[[], None]:
+    """What puts an optimizer back to before it was initialized."""
+    before, initialized = list(_contents(optimizer.state)), optimizer._initialized
+
+    def restore() -> None:
+        for container, content in before:
+            _refill(container, content)
+        optimizer._initialized = initialized
+
+    return restore
+
+
+def _set_random_key(key: mx.array) -> None:
+    if isinstance(mx.random.state, list):  # MLX before 0.32
+        mx.random.state[0] = key
+    else:
+        words: Any = key.tolist()
+        high, low = words
+        mx.random.seed(high << 32 | low)
 
 
 def _contents(node: Any) -> Iterator[tuple[Any, Any]]:

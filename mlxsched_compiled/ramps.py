@@ -18,6 +18,8 @@ from .checks import Count, Number
 from .graph import Structure
 from .schedule import Schedule, schedule
 
+_LEAST = 1e-30  # below any weight of a step, and above 0, whose logarithm is not finite
+
 Weights = Callable[..., tuple[mx.array, mx.array]]
 
 
@@ -43,8 +45,10 @@ class PoweredRamp(Structure):
     ) -> mx.array:
         left, done, steps = _counts(step, steps)
         remaining, gone = self.weights(left, done, steps, *shape)
+        remaining = mx.maximum(remaining, _LEAST)
         log = mx.where(done < left, mx.log1p(-gone), mx.log(remaining))
-        return end * -mx.expm1(power * log) + init * mx.power(remaining, power)
+        rate = end * -mx.expm1(power * log) + init * mx.power(remaining, power)
+        return mx.where(left > 0, rate, end)
 
 
 def _counts(step: mx.array, steps: mx.array) -> tuple[mx.array, mx.array, mx.array]:
