@@ -58,7 +58,8 @@ class Program:
         if self._watch is None or not self._watch.unchanged():
             undo = self._compile()
         if self._draws:
-            key = mx.random.state[0]
+            random: Any = mx.random.state
+            key = random[0]
             undo.append(lambda: _set_random_key(key))
         try:
             result = self._compiled(*arguments)

@@ -1,0 +1,1 @@
+"""Tests: an independent oracle, a table of schedules, and what must hold for each of its rows."""

@@ -1,0 +1,87 @@
+"""Data-parallel training: two processes that talk over loopback end with one model."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+
+from .counting import ROOT
+from .distributed_run import RUNS, trained
+from .training_loops import assert_close, bits
+
+LAUNCHER = Path(sys.executable).with_name("mlx.launch")
+SECONDS = 100
+
+pytestmark = [
+    pytest.mark.skipif(not LAUNCHER.exists(), reason="this installation of MLX has no mlx.launch"),
+    pytest.mark.skipif(not mx.distributed.is_available(), reason="this MLX has no distributed backend"),
+    pytest.mark.skipif(sys.platform == "win32", reason="mlx.launch starts bash"),
+]
+
+
+def _two_free_ports() -> int:
+    """The first of two neighbours, which ``mlx.launch`` wants."""
+    for _ in range(50):
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port: int = one.getsockname()[1]
+            try:
+                other.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+            return port
+    pytest.skip("no two free ports next to each other")
+
+
+def _launch(*command: str) -> str:
+    """What two processes print that ``mlx.launch`` starts."""
+    path = f"{LAUNCHER.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    read, write = os.pipe()  # an input that stays open and is silent: the launcher passes it on
+    try:
+        done = subprocess.run(
+            [str(LAUNCHER), "--backend", "ring", "-n", "2", "-p", str(_two_free_ports()), "python", *command],
+            stdin=read,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            cwd=ROOT,
+            env=environment,
+        )
+    finally:
+        os.close(read)
+        os.close(write)
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    """The same bits on both, and what one process makes of whole batches, but for rounding."""
+    printed = _launch(str(Path(__file__).with_name("distributed_run.py")), str(tmp_path))
+    assert len(list(tmp_path.iterdir())) == 2, printed
+    ranks = [dict(mx.load(str(tmp_path / f"{rank} of 2.safetensors"))) for rank in range(2)]
+    assert bits(ranks[0]) == bits(ranks[1])
+    alone = trained(0, 1)
+    assert_close(ranks[0], alone, rtol=1e-4, atol=1e-5)
+    for name in RUNS:
+        assert bits(ranks[0][f"{name}: rates"]) == bits(alone[f"{name}: rates"])
+    halves = trained(0, 2)  # what would come of it if each kept to its own gradients
+    assert bits(halves) != bits(ranks[0])
+
+
+def test_the_documented_example(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "training.md").read_text()
+    example = re.search(r"tests/test_distributed.py runs this block -->\n```python\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    (tmp_path / "train.py").write_text(example[1])
+    printed = _launch(str(tmp_path / "train.py"))
+    lines = sorted(re.findall(r"^([01]) (\S+ \S+)$", printed, re.MULTILINE))
+    assert [rank for rank, _ in lines] == ["0", "1"], printed
+    assert lines[0][1] == lines[1][1]

@@ -1,0 +1,56 @@
+"""The pages in docs/: every factory is in them, and the pictures are those of the calls beside them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from .test_catalogue_calls import FACTORIES
+from .uncompiled import uncompiled
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def _draw_gallery() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("draw_gallery", DOCS / "draw_gallery.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", [*FACTORIES, "Schedule"])
+def test_the_gallery_shows_every_factory(name: str) -> None:
+    schedules = _draw_gallery().figures()[f"{name}.png"]
+    assert any(name in repr(schedule) for schedule in schedules.values())
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_someone_who_comes_from_elsewhere_meets_every_factory(name: str) -> None:
+    # These have no like elsewhere, but for what the gallery says of them.
+    ours_alone = {"rex_decay", "sqrt_decay", "noam", "table", "clip"}
+    here = re.findall(r"\| `.+?` \| `(.+?)` \|", (DOCS / "coming-from.md").read_text())
+    assert bool(re.search(rf"\b{name}\(", " ".join(here))) != (name in ours_alone)
+
+
+def test_every_picture_is_drawn_and_every_drawing_shown() -> None:
+    shown = re.findall(r"\(gallery/(\w+\.png)\)", (DOCS / "gallery.md").read_text())
+    committed = {path.name: path.stat().st_size for path in (DOCS / "gallery").iterdir()}
+    assert shown == [*_draw_gallery().figures()]
+    assert set(shown) == set(committed)
+    assert max(committed.values()) < 40_000
+
+
+def test_the_script_draws_the_pictures(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    module = _draw_gallery()
+    with uncompiled():
+        module.draw(tmp_path)
+    drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(drawn) == set(module.figures())
+    assert all(image.startswith(b"\x89PNG") and len(image) < 40_000 for image in drawn.values())
