@@ -79,7 +79,8 @@ def cosine_restarts(
         start += length
     bounds = [0, *starts, start]
     cycles = [
-        cosine_decay(_top(init, decay, k), b - a, end) for k, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False))
+        cosine_decay(_top(init, decay, k), min(b - a, 2 * _STEPS - 1), end)
+        for k, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False))
     ]
     cycling = join_schedules(cycles, starts)
     return cycling if bits == 0 else composite(_fine, [cycling], 1 << bits, _STEPS >> bits, 0)

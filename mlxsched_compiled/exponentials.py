@@ -57,7 +57,10 @@ class Power(Structure):
         square = part * part
         for _ in range(self.parts // 2):
             init = scale(init, square)
-        return scale(init * (1 + mx.expm1(exponent)), rest)
+        power_of_fraction = 1 + mx.expm1(exponent)
+        if self.grows:  # upwards first, so that an init below the normal range is not rounded there
+            return power_of_fraction * (init * rest)
+        return init * power_of_fraction / rest
 
 
 def _raised(step: mx.array, init: mx.array, base: mx.array, steps: mx.array) -> mx.array:

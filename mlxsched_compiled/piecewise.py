@@ -142,9 +142,11 @@ def table(values: Any) -> Schedule:
         array([0.1, 0.2, 0.05, 0.05, 0.05], dtype=float32)
     """
     try:
-        rates = mx.array(values) if not isinstance(values, mx.array) else values
+        rates = values if isinstance(values, mx.array) else mx.array(values)
     except (TypeError, ValueError) as error:
         raise TypeError(f"values must be numbers, but got {values!r}.") from error
+    if mx.issubdtype(rates.dtype, mx.complexfloating):
+        raise TypeError(f"values must be real numbers, but got {rates.dtype}.")
     if rates.ndim != 1 or rates.size == 0:
         raise ValueError(f"values must be a list of at least one rate, but got shape {rates.shape}.")
     rates = rates.astype(mx.float32)

@@ -135,7 +135,7 @@ class CompiledStep:
         def update(*batch: Any) -> Any:
             value, gradients = _value_and_grad(loss_fn, model, batch)
             if accumulate > 1:
-                gradients = tree_map(lambda total, g: (total + g) / accumulate, held[0], gradients)
+                gradients = tree_map(lambda total, g: ((total + g) / accumulate).astype(g.dtype), held[0], gradients)
                 held[0] = tree_map(mx.zeros_like, held[0])
             if data_parallel:
                 gradients = _averaged(gradients)
@@ -194,7 +194,7 @@ def _laid_out_like(tree: Any, values: Any) -> Any:
     if isinstance(tree, (list, tuple)):
         known = dict(enumerate(values)) if isinstance(values, (list, tuple)) else {}
         return [_laid_out_like(child, known.get(i)) for i, child in enumerate(tree)]
-    return values if isinstance(values, mx.array) else mx.zeros_like(tree)
+    return values if isinstance(values, mx.array) and values.shape == tree.shape else mx.zeros_like(tree)
 
 
 # MLX's training side is imported when first used.

@@ -123,7 +123,7 @@ def warmup_cosine_decay(
         >>> warmup_cosine_decay(1, 4, 14)(mx.array([0, 1, 4, 9, 14, 1000]))
         array([0, 0.25, 1, 0.5, 0, 0], dtype=float32)
     """
-    return warmup(cosine_decay(peak, _steps_left(warmup_steps, total_steps), end), warmup_steps, init)
+    return warmup(cosine_decay(finite("peak", peak), _steps_left(warmup_steps, total_steps), end), warmup_steps, init)
 
 
 @factory
@@ -158,7 +158,9 @@ def warmup_linear_decay(
         >>> warmup_linear_decay(1, 4, 14)(mx.array([0, 1, 4, 9, 14, 1000]))
         array([0, 0.25, 1, 0.5, 0, 0], dtype=float32)
     """
-    return warmup(linear_schedule(peak, end, _steps_left(warmup_steps, total_steps)), warmup_steps, init)
+    return warmup(
+        linear_schedule(finite("peak", peak), end, _steps_left(warmup_steps, total_steps)), warmup_steps, init
+    )
 
 
 @factory

@@ -202,6 +202,13 @@ FAMILIES: dict[str, Family] = {
     # A power multiplies the error of its base, and the cosine's base is a square already: 4.5 ulp times 2 and more.
     "cosine_decay, power": Family(lambda m, p: m.cosine_decay(p, _n(p), p / 9, power=1.5 + p), 3, 12),
     "sqrt_decay": Family(lambda m, p: m.sqrt_decay(p, _n(p), p / 9)),
+    # To 0, so that nothing hides what is lost near the end.
+    "sqrt_decay, to 0": Family(lambda m, p: m.sqrt_decay(p, _n(p, 500_000))),
+    "rex_decay, to 0": Family(lambda m, p: m.rex_decay(p, _n(p, 500_000))),
+    "polynomial_decay, power, to 0": Family(lambda m, p: m.polynomial_decay(p, _n(p, 500_000), power=1.5 + p)),
+    "cosine_restarts, to 0": Family(
+        lambda m, p: m.cosine_restarts(p, _n(p, 1000), period_factor=2 + int(3 * p), decay=0.9), 5
+    ),
     "rex_decay": Family(lambda m, p: m.rex_decay(p, _n(p), p / 9)),
     "tanh_decay": Family(lambda m, p: m.tanh_decay(p, _n(p), p / 9, lower=-6 - p, upper=3 + p)),
     "inverse_time_decay": Family(lambda m, p: m.inverse_time_decay(p, p * 3, decay_steps=_n(p, 10))),

@@ -9,12 +9,11 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.optimizers as optim
-from mlx.utils import tree_flatten
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # it is started as a file
 
 import mlxsched_compiled as ours
-from tests.training_loops import Step, batches, by_update, mlp, mse, warm_cosine
+from tests.training_loops import Step, batches, by_update, flat, mlp, mse, warm_cosine
 
 RUNS: dict[str, Callable[[Any, Any], Step]] = {
     "step": lambda model, optimizer: ours.compiled_step(mse, model, optimizer),
@@ -37,7 +36,7 @@ def trained(rank: int, size: int) -> dict[str, mx.array]:
             mx.eval(loss, model.state, optimizer.state)
             rates.append(optimizer.learning_rate)
         state = {"model": model.parameters(), "optimizer": optimizer.state, "rates": mx.stack(rates)}
-        found.update({f"{name}: {key}": array for key, array in tree_flatten(state)})
+        found.update({f"{name}: {key}": array for key, array in flat(state)})
     return found
 
 

@@ -46,7 +46,7 @@ class _Model(nn.Module):
     """With dropout, a frozen layer and, in its state, what is no parameter."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.first = nn.Linear(4, 8)
         self.middle = nn.BatchNorm(8)
         self.dropout = nn.Dropout(0.3)

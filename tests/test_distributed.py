@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -66,7 +67,7 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     """The same bits on both, and what one process makes of whole batches, but for rounding."""
     printed = _launch(str(Path(__file__).with_name("distributed_run.py")), str(tmp_path))
     assert len(list(tmp_path.iterdir())) == 2, printed
-    ranks = [dict(mx.load(str(tmp_path / f"{rank} of 2.safetensors"))) for rank in range(2)]
+    ranks: list[Any] = [mx.load(str(tmp_path / f"{rank} of 2.safetensors")) for rank in range(2)]
     assert bits(ranks[0]) == bits(ranks[1])
     alone = trained(0, 1)
     assert_close(ranks[0], alone, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""A run that was stopped and goes on in a new process, by the lines of docs/training.md, has the bits of one that was not."""
+"""A stopped run goes on in a new process, by the lines of docs/training.md, with the bits of one not stopped."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import pytest
-from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from mlx.utils import tree_map, tree_unflatten
 
 import mlxsched_compiled as ours
 
@@ -21,6 +21,7 @@ from .training_loops import (
     batches,
     bits,
     eager,
+    flat,
     mlp,
     mse,
     train,
@@ -40,7 +41,7 @@ def _change(function: Change) -> Change:
 
 @_change
 def _loads_weights(model: nn.Module, optimizer: optim.Optimizer) -> None:
-    model.load_weights([(name, 2 * w) for name, w in tree_flatten(model.parameters())])
+    model.load_weights([(name, 2 * w) for name, w in flat(model.parameters())])
 
 
 @_change
@@ -77,8 +78,8 @@ def _assigns_the_state(model: nn.Module, optimizer: optim.Optimizer) -> None:
 
 @_change
 def _assigns_the_state_in_other_order(model: nn.Module, optimizer: optim.Optimizer) -> None:
-    flat = sorted(tree_flatten(optimizer.state), reverse=True)
-    optimizer.state = tree_unflatten([(name, a + 2) for name, a in flat])
+    backwards = reversed(sorted(flat(optimizer.state)))
+    optimizer.state = tree_unflatten([(name, a + 2) for name, a in backwards])
 
 
 @_change
@@ -155,7 +156,7 @@ def _changes_an_attribute(model: nn.Module, optimizer: optim.Optimizer) -> None:
 def _changes_momentum(model: nn.Module, optimizer: optim.Optimizer) -> None:
     if isinstance(optimizer, optim.SGD):
         optimizer.momentum = 0.5
-    else:
+    elif isinstance(optimizer, optim.AdamW):
         optimizer.betas = [0.5, 0.9]
 
 
@@ -163,7 +164,7 @@ def _changes_momentum(model: nn.Module, optimizer: optim.Optimizer) -> None:
 def _changes_an_element(model: nn.Module, optimizer: optim.Optimizer) -> None:
     if isinstance(optimizer, optim.SGD):
         optimizer.weight_decay = 0.1
-    else:
+    elif isinstance(optimizer, optim.AdamW):
         optimizer.betas[0] = 0.3  # in place
 
 
@@ -171,11 +172,12 @@ class _Power(nn.Module):
     """An activation with a number that is an attribute."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.exponent = 1
 
     def __call__(self, x: mx.array) -> mx.array:
-        return x**self.exponent
+        power: mx.array = x**self.exponent
+        return power
 
 
 def _model() -> nn.Module:

@@ -68,12 +68,6 @@ def test_a_loss_that_raises(steps_before: int, error: type[BaseException], optio
     """On the first trace, and on that of a later shape; the run goes on as if nothing had been."""
     data = batches(8)
     failing = data[0] if steps_before == 0 else batches(1, size=5)[0]
-    spared = _Setup(**options)
-    hurt = _Setup(**options)
-    spared.train(data[:steps_before])
-    spared_random = bits(mx.random.state[0])
-
-    mx.random.seed(2)
     hurt = _Setup(**options)
     hurt.train(data[:steps_before])
     before = hurt.everything()
@@ -82,7 +76,6 @@ def test_a_loss_that_raises(steps_before: int, error: type[BaseException], optio
         with pytest.raises(error, match="by the user's code"):
             hurt.step(*failing)
     assert hurt.everything() == before
-    assert bits(mx.random.state[0]) == spared_random
 
     hurt.loss_fn.error = None
     losses = hurt.train(data[steps_before:])

@@ -44,6 +44,7 @@ def _loop(way: Callable[..., Step], steps: int = 6) -> list[Any]:
 def test_a_step_that_wanders_between_threads(tool: Callable[..., Step]) -> None:
     """Each call from another thread: the bits of a loop in one."""
     model, optimizer = mlp(), optim.AdamW(warm_cosine())
+    mx.eval(model.parameters(), optimizer.state)  # MLX evaluates an array in the thread that made it
     step = tool(mse, model, optimizer)
     losses = []
     for batch in batches(6):
@@ -55,8 +56,8 @@ def test_a_step_that_wanders_between_threads(tool: Callable[..., Step]) -> None:
 @with_both_tools
 def test_trainings_in_several_threads_at_once(tool: Callable[..., Step]) -> None:
     """Models, optimizers and schedules of their own, the same kinds: each as if it were alone."""
-    # The first draws its weights from the random state of its thread.
     models = [mlp() for _ in range(4)]
+    mx.eval([model.parameters() for model in models])
 
     def loop(model: nn.Module) -> list[Any]:
         optimizer = optim.AdamW(warm_cosine())
@@ -170,7 +171,7 @@ class _Own(optim.Optimizer):
     """An optimizer of the user's, which counts its updates in a Python attribute."""
 
     def __init__(self, learning_rate: Any) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._maybe_schedule("learning_rate", learning_rate)
         self.updates = 0
 
@@ -183,7 +184,8 @@ class _Own(optim.Optimizer):
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
         state["sign"] = mx.sign(gradient)
-        return parameter - self.learning_rate / self.updates * state["sign"]
+        changed: mx.array = parameter - self.learning_rate / self.updates * state["sign"]
+        return changed
 
 
 @with_both_tools
@@ -197,18 +199,7 @@ def test_an_optimizer_with_python_state(tool: Callable[..., Step]) -> None:
     assert_close(*results)
 
 
-@with_both_tools
-def test_an_adafactor_that_ignores_its_rate(tool: Callable[..., Step]) -> None:
-    results = []
-    for way in (tool, eager):
-        model, optimizer = mlp(), optim.Adafactor(warmup_init=True)
-        step = way(mse, model, optimizer)
-        results.append([train(step, batches(5), model, optimizer), model.parameters(), optimizer.state])
-    assert_close(*results)
-
-
-@with_both_tools
-def test_gradients_in_other_order_or_for_a_part(tool: Callable[..., Step]) -> None:
+def test_gradients_in_other_order_or_for_a_part() -> None:
     """As eager ``optimizer.update`` takes them."""
 
     def loop(make: Callable[..., Any]) -> list[Any]:
@@ -224,7 +215,6 @@ def test_gradients_in_other_order_or_for_a_part(tool: Callable[..., Step]) -> No
             mx.eval(model.parameters(), optimizer.state)
         return [model.parameters(), optimizer.state]
 
-    del tool
     plain = loop(lambda model, optimizer: lambda gradients: optimizer.update(model, gradients))
     assert_close(loop(ours.compiled_update), plain)
 
@@ -245,7 +235,7 @@ def test_a_trained_model_is_copied_and_pickled(tool: Callable[..., Step]) -> Non
 
 def test_steps_queued_without_evaluation() -> None:
     """200 steps, then one evaluation; and evaluation in the background."""
-    queued, evaluated = [], []
+    found = []
     for every in (200, 1):
         model, optimizer = mlp(), optim.SGD(warm_cosine(0.01), momentum=0.9)
         step = ours.compiled_step(mse, model, optimizer)
@@ -253,8 +243,8 @@ def test_steps_queued_without_evaluation() -> None:
             step(*batch)
             if i % every == every - 1:
                 mx.async_eval(model.parameters(), optimizer.state)
-        (queued if every == 200 else evaluated).append(everything(model, optimizer))
-    assert queued == evaluated
+        found.append(everything(model, optimizer))
+    assert found[0] == found[1]
 
 
 def test_a_batch_of_numpy_arrays_is_refused_with_a_reason() -> None:
@@ -308,7 +298,7 @@ def test_nothing_compiled(tmp_path: Path) -> None:
     lines = run(code, tmp_path, disable_compile=True).splitlines()
     assert [line for line in lines if "code" in line] == ["by the user's code True"] * 2
     rate, total = map(float, lines[1].split())
-    losses, parameters, state = _loop_twice()
+    parameters, state = _loop_twice()
     assert rate == state["learning_rate"].item()
     assert total == pytest.approx(mx.sum(parameters["layers"][0]["weight"]).item(), rel=1e-4, abs=1e-5)
 
@@ -316,5 +306,5 @@ def test_nothing_compiled(tmp_path: Path) -> None:
 def _loop_twice() -> list[Any]:
     model, optimizer = mlp(), optim.AdamW(warm_cosine())
     step = ours.compiled_step(mse, model, optimizer)
-    losses = train(step, batches(3) * 2, model, optimizer)
-    return [losses, model.parameters(), optimizer.state]
+    train(step, batches(3) * 2, model, optimizer)
+    return [model.parameters(), optimizer.state]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import pytest
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_unflatten
 
 import mlxsched_compiled as ours
 
 from .counting import kernels, requires_compile
-from .training_loops import OPTIMIZERS, Rate, warm_cosine
+from .training_loops import OPTIMIZERS, Optimizer, Rate, warm_cosine
 
 pytestmark = requires_compile
 
@@ -92,27 +93,48 @@ def test_the_count_sees_a_kernel() -> None:
         assert _in_update("AdamW", rate) > _constant(_in_update, "AdamW")
 
 
+def test_a_state_in_other_order_costs_none() -> None:
+    """As it comes from a checkpoint, whose names are sorted."""
+    for schedule in (warm_cosine(), ours.cosine_decay(0.1, 100)):
+        for order in (sorted, lambda names: sorted(names, reverse=True)):
+
+            def loaded(rate: Rate, order: Callable[[Any], Any] = order) -> optim.Optimizer:
+                optimizer = optim.AdamW(rate)
+                optimizer.init(nn.Linear(8, 8).trainable_parameters())
+                optimizer.state = tree_unflatten(order(tree_flatten(optimizer.state)))
+                return optimizer
+
+            assert _in_step("", schedule, loaded) == _constant(_in_step, "AdamW")
+            assert _in_update("", schedule, loaded) == _constant(_in_update, "AdamW")
+
+
 @lru_cache
 def _constant(count: Callable[[str, Rate], int], optimizer: str) -> int:
     return count(optimizer, 0.1)
 
 
-def _in_step(optimizer: str, rate: Rate) -> int:
+def _initialize(optimizer: optim.Optimizer, model: nn.Module) -> None:
+    """As a first update does, with a rate that nothing has to be built for."""
+    optimizer.init(model.trainable_parameters())
+    optimizer.learning_rate = 0.1
+
+
+def _in_step(optimizer: str, rate: Rate, make: Optimizer | None = None) -> int:
     """Kernels of what ``compiled_step`` returns and changes."""
     model = nn.Linear(8, 8)
-    trained = OPTIMIZERS[optimizer](rate)
-    trained.init(model.trainable_parameters())
+    trained = (make or OPTIMIZERS[optimizer])(rate)
+    _initialize(trained, model)
     batch = mx.ones((2, 8))
     mx.eval(model.state, trained.state, batch)  # else what makes them would be counted with the step
     loss = ours.compiled_step(lambda model, x: mx.mean(mx.square(model(x))), model, trained)(batch)
     return len(kernels(loss, *dict(tree_flatten([model.state, trained.state])).values()))
 
 
-def _in_update(optimizer: str, rate: Rate) -> int:
+def _in_update(optimizer: str, rate: Rate, make: Optimizer | None = None) -> int:
     """Kernels of what ``compiled_update`` changes."""
     model = nn.Linear(8, 8)
-    trained = OPTIMIZERS[optimizer](rate)
-    trained.init(model.trainable_parameters())
+    trained = (make or OPTIMIZERS[optimizer])(rate)
+    _initialize(trained, model)
     gradients = model.parameters()
     mx.eval(model.state, trained.state, gradients)
     ours.compiled_update(model, trained)(gradients)

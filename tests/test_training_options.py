@@ -157,7 +157,7 @@ def test_batches_are_trees_and_constants() -> None:
     """A dict of arrays, a list, a number and a word; another word is another trace."""
 
     def loss_fn(model: nn.Module, batch: dict[str, mx.array], scales: list[Any], mode: str) -> mx.array:
-        loss = mse(model, batch["x"], batch["y"]) * scales[0] * scales[1]
+        loss: mx.array = mse(model, batch["x"], batch["y"]) * scales[0] * scales[1]
         return loss if mode == "plain" else 2 * loss
 
     runs = []

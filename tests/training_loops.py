@@ -95,7 +95,7 @@ def mse(model: nn.Module, x: mx.array, y: mx.array) -> mx.array:
 def batches(count: int, *, size: int = 8, dtype: mx.Dtype = mx.float32) -> list[Batch]:
     """Two functions of four numbers, at other points in each batch."""
     generator = np.random.default_rng(7)
-    made = []
+    made: list[Batch] = []
     for _ in range(count):
         x = generator.normal(size=(size, 4))
         y = np.stack([np.sin(x.sum(axis=1)), x[:, 0] * x[:, 1]], axis=1)
@@ -107,8 +107,8 @@ def batches(count: int, *, size: int = 8, dtype: mx.Dtype = mx.float32) -> list[
 def mlp(width: int = 8) -> nn.Module:
     """Two layers, from 4 numbers to 2; the same weights each time.
 
-    Not to 1: the gradient of a layer of one output is a product of vectors, whose last bits depend, on the CPU, on where
-    in memory they lie, from run to run, with MLX alone as well.
+    Not to 1: the gradient of a layer of one output is a product of vectors, and its last bits depend, on the CPU, on
+    where in memory they lie, so on the run, with MLX alone as well.
     """
     mx.random.seed(3)
     return nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, 2))
@@ -123,24 +123,37 @@ def train(step: Step, data: Sequence[Batch], model: nn.Module, optimizer: optim.
     return values
 
 
+def flat(tree: Any) -> list[tuple[str, mx.array]]:
+    """The leaves of a tree, by name."""
+    leaves: Any = tree_flatten(tree)
+    return list(leaves)
+
+
 def bits(*trees: Any) -> dict[str, tuple[str, bytes]]:
     """Type, shape and bytes of every array of the trees, by name: a copy, to be compared later."""
     found = {}
-    for name, array in tree_flatten(list(trees)):
+    for name, array in flat(list(trees)):
         if isinstance(array, mx.array):
             width = {1: mx.uint8, 2: mx.uint16, 4: mx.uint32, 8: mx.uint64}[array.dtype.size]
             found[name] = (f"{array.dtype} {array.shape}", np.array(array.reshape(-1).view(width)).tobytes())
     return found
 
 
+def random_key() -> mx.array:
+    """What the next random numbers come from."""
+    state: Any = mx.random.state
+    key: mx.array = state[0]
+    return key
+
+
 def everything(model: nn.Module, optimizer: optim.Optimizer, *more: Any) -> dict[str, tuple[str, bytes]]:
     """The bits of all that a step may change."""
-    return bits(model.state, optimizer.state, mx.random.state[0], *more)
+    return bits(model.state, optimizer.state, random_key(), *more)
 
 
 def assert_close(a: Any, b: Any, *, rtol: float = 2e-5, atol: float = 2e-6) -> None:
     """The same arrays within the rounding of float32."""
-    ours_flat, theirs_flat = dict(tree_flatten(a)), dict(tree_flatten(b))
+    ours_flat, theirs_flat = dict(flat(a)), dict(flat(b))
     assert ours_flat.keys() == theirs_flat.keys()
     for name, array in ours_flat.items():
         if isinstance(array, mx.array):

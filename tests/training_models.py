@@ -46,7 +46,7 @@ class _Tied(nn.Module):
     """An embedding that is also the output layer."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.embedding = nn.Embedding(7, 6)
         self.layer = nn.Linear(6, 6)
 
@@ -57,7 +57,7 @@ class _Tied(nn.Module):
 
 def _tokens(count: int) -> list[Batch]:
     mx.random.seed(5)
-    made = [(mx.random.randint(0, 7, (8,)), mx.random.randint(0, 7, (8,))) for _ in range(count)]
+    made: list[Batch] = [(mx.random.randint(0, 7, (8,)), mx.random.randint(0, 7, (8,))) for _ in range(count)]
     mx.eval(made)
     return made
 
@@ -70,7 +70,7 @@ class _Shared(nn.Module):
     """One layer under two names."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.first = nn.Linear(4, 4)
         self.second = self.first
         self.last = nn.Linear(4, 2)
@@ -84,7 +84,7 @@ class _Adapter(nn.Module):
     """A quantized layer with a low-rank addition that is trained."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.base = nn.QuantizedLinear.from_linear(nn.Linear(64, 64), group_size=32, bits=4)
         self.base.freeze()
         self.a = 0.1 * mx.random.normal((64, 2))
@@ -105,11 +105,11 @@ class _Containers(nn.Module):
     """Layers in a list, in a dict and in a list of dicts; in a tuple, where MLX does not train them."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.listed = [nn.Linear(4, 4), nn.Linear(4, 4)]
         self.named = {"up": nn.Linear(4, 6), "down": nn.Linear(6, 4)}
-        self.nested = [{"a": nn.Linear(4, 4)}, {"a": nn.Linear(4, 4), "scale": mx.array(2.0)}]
-        self.fixed = (nn.Linear(4, 4), "a name", 3)
+        self.nested: list[dict[str, Any]] = [{"a": nn.Linear(4, 4)}, {"a": nn.Linear(4, 4), "scale": mx.array(2.0)}]
+        self.fixed: tuple[Any, ...] = (nn.Linear(4, 4), "a name", 3)
         self.last = nn.Linear(4, 2)
 
     def __call__(self, x: mx.array) -> mx.array:
@@ -129,7 +129,7 @@ class _Counts(nn.Module):
     """Has an array that its forward pass counts up in, but does not train."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.layer = nn.Linear(4, 2)
         self.calls = mx.array(0)
         self.freeze(keys=["calls"], recurse=False)
