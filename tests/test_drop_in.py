@@ -167,7 +167,7 @@ def test_several_optimizers_at_once() -> None:
     optimizer = optim.MultiOptimizer(
         [optim.AdamW(learning_rate=warmup), optim.SGD(learning_rate=decay)], [lambda name, _: name == "weight"]
     )
-    model = {"weight": mx.ones((2, 2)), "bias": mx.ones(2)}
+    model: Any = {"weight": mx.ones((2, 2)), "bias": mx.ones(2)}
     for step in range(6):
         optimizer.update(model, dict(model))
         rates = [group.learning_rate.item() for group in optimizer.optimizers]
@@ -177,10 +177,11 @@ def test_several_optimizers_at_once() -> None:
 def test_a_saved_run_goes_on_at_the_same_rate() -> None:
     schedule = ours.cosine_decay(0.1, 10)
     first, second = optim.Adam(learning_rate=schedule), optim.Adam(learning_rate=schedule)
+    model: Any = {}
     for _ in range(4):
-        first.update({}, {})
+        first.update(model, {})
     second.state = dict(tree_flatten(first.state))
-    second.update({}, {})
+    second.update(model, {})
     assert second.learning_rate.item() == schedule(4).item()
 
 

@@ -108,21 +108,15 @@ def test_a_join_of_numbers_and_plain_functions_is_as_few_kernels(count: int) -> 
 
 
 @requires_compile
-def test_a_join_of_every_variant_is_at_most_eight_kernels() -> None:
-    variants = [
+def test_a_join_of_every_kind_is_at_most_eight_kernels() -> None:
+    kinds = [
         ours.exponential_decay(0.1, 0.9),
-        ours.exponential_decay(0.1, 1.1),
-        ours.exponential_decay(0.1, 0.9, end=0.01),
-        ours.exponential_decay(0.1, 1.1, end=0.9),
         ours.step_decay(0.1, 0.9, 3),
-        ours.step_decay(0.1, 1.1, 3),
         ours.linear_schedule(0, 1, 10),
         ours.cosine_decay(0.1, 10),
-        ours.cosine_decay(0.1, 10, power=2.0),
         ours.join_schedules([0.25], []),
     ]
-    schedule = ours.join_schedules(variants * 3, list(range(10, 300, 10)))
-    assert len(kernels(schedule(STEP))) <= 8
+    assert len(kernels(ours.join_schedules(kinds * 13, list(range(10, 650, 10)))(STEP))) <= 7
 
 
 @requires_compile

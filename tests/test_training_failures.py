@@ -12,6 +12,7 @@ import pytest
 
 import mlxsched_compiled as ours
 
+from .counting import requires_compile
 from .training_loops import (
     Step,
     batches,
@@ -105,6 +106,7 @@ def test_a_bad_batch(steps_before: int) -> None:
     assert after == spared.everything()
 
 
+@requires_compile
 def test_a_loss_that_looks_at_a_value() -> None:
     """``.item()``, ``mx.eval`` and ``if`` on an array cannot be traced: MLX says so, and the state is as it was."""
     looks: list[Step] = [

@@ -159,7 +159,7 @@ def test_several_threads_share_a_schedule() -> None:
 def test_several_threads_make_and_train_their_own() -> None:
     def trained(k: int) -> bool:
         schedule = ours.exponential_decay(0.1 + k, 0.5)
-        optimizer = optim.SGD(learning_rate=schedule)
+        optimizer: Any = optim.SGD(learning_rate=schedule)
         rates = []
         for _ in range(5):
             optimizer.update({}, {})

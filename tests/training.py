@@ -14,7 +14,7 @@ class Trainer:
     """A linear model under SGD, its training step compiled, with a learning rate or a schedule."""
 
     def __init__(self, learning_rate: Any, *, captured: list[Any] | None = None) -> None:
-        self.weights = {"w": mx.ones((3, 2)), "b": mx.zeros(2)}
+        self.weights: Any = {"w": mx.ones((3, 2)), "b": mx.zeros(2)}
         self.optimizer = optim.SGD(learning_rate=learning_rate)
         self.optimizer.init(self.weights)
         self.state = [self.weights, self.optimizer.state]
