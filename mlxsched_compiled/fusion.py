@@ -13,7 +13,7 @@ from functools import lru_cache
 import mlx.core as mx
 
 from .graph import Rate, Structure
-from .rates import Composite, Function
+from .rates import Composite, Function, own_kernel
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,8 +45,21 @@ def beside_step(rate: Rate, shapes: Shapes) -> Rate:
     """``rate`` with step + 1 in its graph, where MLX finds it equal to an optimizer's and computes both at once."""
     if _is_foreign(rate):
         return _Late(rate)
-    ways: list[Rate] = [_Early(rate), _Late(rate)]
-    return min(ways, key=lambda way: kernels(lambda step, *c: (step + 1, way(step, *c)), shapes))
+    ways: list[Rate] = [_Early(rate), _Late(rate), _Apart(_Early(rate)), _Apart(_Late(rate))]
+    return min(ways, key=lambda way: [kernels(_Update(way, reads_step), shapes) for reads_step in (False, True)])
+
+
+class _Update(Structure):
+    """What an optimizer makes of a rate: its next step and, if it ``reads_step``, a factor from both, as Adam does."""
+
+    def __init__(self, rate: Rate, reads_step: bool) -> None:
+        self.rate = rate
+        self.reads_step = reads_step
+
+    def __call__(self, step: mx.array, *coefficients: mx.array) -> tuple[mx.array, ...]:
+        following = step + 1
+        rate = self.rate(step, *coefficients)
+        return (following, rate, rate / (1 - 0.9**following)) if self.reads_step else (following, rate)
 
 
 class _Early(Structure):
@@ -64,6 +77,14 @@ class _Late(Structure):
     def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
         rate = self.rate(step, *coefficients)
         return mx.where(step + 1 > 0, rate, rate)
+
+
+class _Apart(Structure):
+    def __init__(self, rate: Rate) -> None:
+        self.rate = rate
+
+    def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
+        return own_kernel(self.rate(step, *coefficients))
 
 
 def kernels(function: Callable[..., Any], shapes: Shapes) -> int:

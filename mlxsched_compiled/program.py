@@ -80,8 +80,10 @@ class Program:
         state: Any = {}
         if self._optimizer is not None:
             self._optimizer.init(self._model.trainable_parameters())
+            for optimizer in optimizers:
+                _refill(optimizer.state, {"step": optimizer.state["step"], **optimizer.state})
             state = self._optimizer.state
-        # The optimizer's state comes first, so that of its step + 1 and an equal one of a schedule's, its own is kept.
+        # The optimizer's step comes first, so that of its step + 1 and an equal one of a schedule's, its own is kept.
         outputs = [state, self._model, *self._more]
         inputs = [*outputs, [s.state for s in _schedules(optimizers)]]
         self._errors: list[BaseException] = []

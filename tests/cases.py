@@ -200,7 +200,7 @@ FAMILIES: dict[str, Family] = {
     "polynomial_decay": Family(lambda m, p: m.polynomial_decay(p, _n(p), p / 9)),
     "polynomial_decay, power": Family(lambda m, p: m.polynomial_decay(p, _n(p), p / 9, power=1.5 + p)),
     # A power multiplies the error of its base, and the cosine's base is a square already: 4.5 ulp times 2 and more.
-    "cosine_decay, power": Family(lambda m, p: m.cosine_decay(p, _n(p), p / 9, power=1.5 + p), 3, 12),
+    "cosine_decay, power": Family(lambda m, p: m.cosine_decay(p, _n(p), p / 9, power=1.5 + p), 4, 12),
     "sqrt_decay": Family(lambda m, p: m.sqrt_decay(p, _n(p), p / 9)),
     # To 0, so that nothing hides what is lost near the end.
     "sqrt_decay, to 0": Family(lambda m, p: m.sqrt_decay(p, _n(p, 500_000))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +17,7 @@ import mlxsched_compiled as ours
 
 from . import oracle
 from .cases import FAMILIES, Family, each_family
-from .counting import kernels, requires_compile, run
+from .counting import MLX_VERSION, kernels, requires_compile, run
 from .uncompiled import uncompiled
 
 STEP = mx.array(5, mx.uint64)
@@ -170,15 +171,20 @@ def _bits(rates: Any) -> Any:
     return np.array(rates, np.float32).view(np.uint32)
 
 
+COUNTS_PERIODS = re.compile("step_decay|staircase|cosine_restarts|triangular2")
+"""What divides steps. Before 0.32 MLX divides whole numbers under vmap as floats, and then ends the process."""
+
+
 @each_family
 def test_all_at_once_and_under_vmap_are_the_same_to_the_bit(name: str) -> None:
     schedule, steps = FAMILIES[name].case().schedule, mx.array(STEPS, mx.uint64)
     curve = _bits(schedule(steps))
-    np.testing.assert_array_equal(_bits(mx.vmap(schedule)(steps)), curve)
     np.testing.assert_array_equal(_bits(schedule(steps.reshape(2, 7))), curve.reshape(2, 7))
     with uncompiled():
         np.testing.assert_array_equal(_bits([schedule(step).item() for step in STEPS]), curve)
         np.testing.assert_array_equal(_bits(schedule(steps)), curve)
+    if MLX_VERSION >= (0, 32) or not COUNTS_PERIODS.search(repr(schedule)):
+        np.testing.assert_array_equal(_bits(mx.vmap(schedule)(steps)), curve)
 
 
 @each_family
