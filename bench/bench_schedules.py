@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from cases import CASES, FLOOR, INIT, STEPS
+from cases import CASES, FAMILIES, FLOOR, INIT, STEPS
 from measure import CALLS, queued
 from pytest_benchmark.fixture import BenchmarkFixture
 
+ALL = {**CASES, **FAMILIES}
 
-@pytest.mark.parametrize(("case", "variant"), [(c.name, v) for c in CASES.values() for v in c.variants()])
+
+@pytest.mark.parametrize(("case", "variant"), [(c.name, v) for c in ALL.values() for v in c.variants()])
 def test_calls(case: str, variant: str, benchmark: BenchmarkFixture) -> None:
     """A training loop's way to call it: step by step, evaluated later."""
     benchmark.group = f"{CALLS} calls: {case}"
-    rate = CASES[case].variants()[variant]
-    queued(rate, STEPS)  # builds what has to be built
-    last = benchmark(queued, rate, STEPS)
-    expected = STEPS[-1] + 1 if variant == FLOOR else CASES[case].theirs(INIT)(STEPS[-1])
+    rate, steps = ALL[case].variants()[variant], ALL[case].steps(variant)
+    queued(rate, steps)  # builds what has to be built
+    last = benchmark(queued, rate, steps)
+    expected = STEPS[-1] + 1 if variant == FLOOR else ALL[case].theirs(INIT)(STEPS[-1])
     assert last.item() == pytest.approx(expected.item(), rel=1e-3, abs=1e-6 * INIT)  # MLX's own error

@@ -17,8 +17,6 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-Rate = Callable[[mx.array], mx.array]
-
 CALLS = 200
 """Calls queued before one evaluation, as a training loop queues steps: one by one, waiting for the device would be
 most of what is measured."""
@@ -27,7 +25,7 @@ _VIEWS = {"AsStrided", "Broadcast", "BroadcastAxes", "ExpandDims", "Flatten", "R
 _VIEWS |= {"Transpose", "Unflatten"}
 
 
-def queued(rate: Rate, steps: Sequence[mx.array]) -> mx.array:
+def queued(rate: Callable[[Any], mx.array], steps: Sequence[Any]) -> mx.array:
     """The rates at ``steps``, each call made alone, all evaluated at once. The last one, for a check."""
     rates = [rate(step) for step in steps]
     mx.eval(rates)

@@ -9,37 +9,39 @@ import re
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
 
 import mlx.core as mx
-from cases import CASES, COMPILED, EAGER, FLOOR, OURS, STEPS
+from cases import CASES, COMPILED, EAGER, FAMILIES, FLOOR, OURS, PYTHON, STEPS, Case
 from first_call import stopped_before_first_call
 from measure import CALLS, extra, in_turns, kernels, print_table, queued, ratio
 from updates import CONSTANT, OPTIMIZERS, SCHEDULES, updates
 
 
-def calls(rounds: int) -> None:
-    """Every schedule alone."""
+def calls(cases: Iterable[Case], shown: list[str], rounds: int) -> None:
+    """Every schedule alone, beside the variants ``shown``."""
     rows, missed = [], []
-    for case in CASES.values():
+    for case in cases:
         variants = case.variants()
-        times = in_turns({name: partial(queued, rate, STEPS) for name, rate in variants.items()}, rounds)
+        runs = {name: partial(queued, rate, case.steps(name)) for name, rate in variants.items()}
+        times = in_turns(runs, rounds)
         faster = ratio(times[EAGER], times[OURS])
         if faster < case.wanted:
             missed.append(f"{case.name} {faster:.2f}x, wanted {case.wanted:g}x")
         rows.append(
             [
                 case.name,
-                *(f"{_micro(times[name]):.1f}" if name in times else "" for name in (EAGER, COMPILED, OURS)),
+                *(f"{_micro(times[name]):.1f}" if name in times else "" for name in shown),
                 f"{faster:.1f}x",
                 f"{ratio(times[OURS], times[FLOOR]):.2f}x",
                 f"{kernels(variants[OURS](STEPS[0]))}",
             ]
         )
-    print_table(["µs per call", EAGER, COMPILED, OURS, "eager / ours", "ours / floor", "kernels, ours"], rows)
+    print_table(["µs per call", *shown, "eager / ours", "ours / floor", "kernels, ours"], rows)
     if missed:
         print(f"\nSlower than wanted: {'; '.join(missed)}")
 
@@ -54,7 +56,7 @@ def compiled_updates(rounds: int) -> None:
             base = times.pop(CONSTANT)
             added = [f"+{extra(own, base) / CALLS * 1e6:.1f}" for own in times.values()]
             rows.append([f"{optimizer}, {schedule}", f"{_micro(base):.1f}", *added])
-    print_table(["µs per compiled update", CONSTANT, "mlx", "ours", "ours, captured"], rows)
+    print_table(["µs per compiled update", CONSTANT, "mlx", "ours", "ours, captured", "compiled_update"], rows)
 
 
 def first_calls() -> None:
@@ -109,7 +111,9 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=31, help="turns that every variant gets (default: 31)")
     rounds = parser.parse_args().rounds
     print(machine(), end="\n\n")
-    calls(rounds)
+    calls(CASES.values(), [EAGER, COMPILED, OURS], rounds)
+    print()
+    calls(FAMILIES.values(), [EAGER, COMPILED, PYTHON, OURS], rounds)
     print()
     compiled_updates(5 * rounds)
     print()

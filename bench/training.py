@@ -27,7 +27,10 @@ OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {
 SCHEDULES = ["exponential", "cosine", "warmup + cosine"]
 
 CONSTANT, CONSTANT_TOOL, FLOAT = "constant", "constant, compiled_step", "float assigned"
-MLX, HAND, TOOL = "mlx", "ours by hand", "ours, compiled_step"
+MLX, MLX_TOOL = "mlx", "mlx, compiled_step"
+HAND, TOOL = "ours", "ours, compiled_step"
+VARIANTS = [CONSTANT, CONSTANT_TOOL, FLOAT, MLX, MLX_TOOL, HAND, TOOL]
+"""Where it does not say ``compiled_step``, the step is compiled by hand."""
 
 
 def mean_square(model: nn.Module, x: mx.array) -> mx.array:
@@ -58,7 +61,7 @@ class Training:
         self.expected: Callable[[int], float] = _constant if variant in (CONSTANT, CONSTANT_TOOL) else _true(schedule)
         self.assign = variant == FLOAT
         rate: Any = INIT
-        if variant == MLX:
+        if variant in (MLX, MLX_TOOL):
             rate = case.theirs(INIT)
         elif variant in (HAND, TOOL):
             rate = case.ours(INIT)
@@ -66,7 +69,7 @@ class Training:
         self.optimizer = OPTIMIZERS[optimizer](rate)
         self.batch = mx.ones((4, 8))
         mx.eval(self.model.state, self.optimizer.state, self.batch)
-        if variant in (TOOL, CONSTANT_TOOL):
+        if variant in (TOOL, CONSTANT_TOOL, MLX_TOOL):
             self.step: Step = compiled_step(mean_square, self.model, self.optimizer)
         else:
             captured = rate.state if isinstance(rate, Schedule) else []
@@ -111,7 +114,7 @@ def _true(schedule: str) -> Callable[[int], float]:
     return {"exponential": lambda step: INIT * 0.9999**step, "cosine": cosine, "warmup + cosine": warm_cosine}[schedule]
 
 
-EAGER, HAND_UPDATE, UPDATE = "eager update", "by hand", "compiled_update"
+EAGER, HAND_UPDATE, FLOAT_UPDATE, UPDATE = "eager", "by hand", "by hand, float assigned", "compiled_update"
 
 
 class Update:
@@ -120,7 +123,9 @@ class Update:
     def __init__(self, variant: str) -> None:
         self.model = nn.Sequential(*(nn.Linear(16, 16) for _ in range(50)))
         schedule = CASES["warmup + cosine"].ours(INIT)
-        self.optimizer = optim.AdamW(schedule)
+        self.assign = variant == FLOAT_UPDATE
+        self.optimizer = optim.AdamW(INIT if self.assign else schedule)
+        self.taken = 0
         self.optimizer.init(self.model.trainable_parameters())
         self.gradients = self.model.parameters()
         mx.eval(self.model.state, self.optimizer.state)
@@ -137,7 +142,10 @@ class Update:
     def __call__(self, times: int = 10) -> None:
         """So many updates, evaluated one by one: there is enough in each."""
         for _ in range(times):
+            if self.assign:
+                self.optimizer.learning_rate = _true("warmup + cosine")(self.taken)
             self.update(self.gradients)
+            self.taken += 1
             mx.eval(self.model.state, self.optimizer.state)
 
 

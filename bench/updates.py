@@ -11,15 +11,17 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 from cases import CASES, INIT
 
+from mlxsched_compiled import compiled_update
+
 OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {"SGD": optim.SGD, "AdamW": optim.AdamW}
 SCHEDULES = ["exponential", "cosine", "warmup + cosine", "join of 4"]
 CONSTANT = "constant"
 
 
 class Update:
-    """A compiled update of one layer under ``rate``, with ``captured`` among its inputs."""
+    """A compiled update of one layer under ``rate``: by this package's tool, or by hand with ``captured`` as inputs."""
 
-    def __init__(self, optimizer: str, rate: Any, captured: Sequence[mx.array] = ()) -> None:
+    def __init__(self, optimizer: str, rate: Any, captured: Sequence[mx.array] = (), *, by_tool: bool = False) -> None:
         self.model = nn.Linear(8, 8)
         self.optimizer = OPTIMIZERS[optimizer](rate)
         self.optimizer.init(self.model.trainable_parameters())
@@ -31,7 +33,7 @@ class Update:
         def update(gradients: Any) -> None:
             self.optimizer.update(self.model, gradients)
 
-        self.update = update
+        self.update = compiled_update(self.model, self.optimizer) if by_tool else update
 
     def __call__(self, times: int) -> None:
         """So many updates, evaluated at once."""
@@ -48,4 +50,5 @@ def updates(optimizer: str, schedule: str) -> dict[str, Update]:
         "mlx": Update(optimizer, theirs),
         "ours": Update(optimizer, ours),
         "ours, captured": Update(optimizer, ours, ours.state),
+        "compiled_update": Update(optimizer, ours, by_tool=True),
     }
