@@ -19,7 +19,8 @@ from training import STEPS
 from mlxsched_compiled import compiled_update, warmup_cosine_decay
 
 Run = Callable[[], float]
-"""So many steps from the first one on, all done when it returns; it returns the rate of the last."""
+"""So many steps, all done when it returns; it returns the rate of the last. Each run starts at step 0, but for PyTorch:
+there a second run goes on from the first."""
 
 WARMUP = LIFE // 10
 TORCH, OPTAX, OURS = "torch", "optax", "ours"
@@ -54,10 +55,8 @@ def _torch_optimizer() -> tuple[Any, Any]:
 def _torch_schedule() -> Run:
     optimizer, scheduler = _torch_optimizer()
     optimizer.step()  # PyTorch warns if there was none
-    start = copy.deepcopy(scheduler.state_dict())
 
     def run() -> float:
-        scheduler.load_state_dict(copy.deepcopy(start))
         for _ in range(STEPS - 1):
             scheduler.step()
         return float(optimizer.param_groups[0]["lr"])

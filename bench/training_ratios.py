@@ -56,7 +56,8 @@ def steps(rounds: int) -> None:
                     f"{ratio(times[TOOL], times[FLOAT]):.2f}x",
                 ]
             )
-    print_table(["µs per step", *VARIANTS, "tool / constant", "both by tool", "ours / mlx", "both by tool", "tool / mlx", "tool / float"], rows)
+    ratios = ["tool / constant", "both by tool", "ours / mlx", "both by tool", "tool / mlx", "tool / float"]
+    print_table(["µs per step", *VARIANTS, *ratios], rows)
 
 
 def updates(rounds: int) -> None:
@@ -108,7 +109,7 @@ def first_steps(sweep: int) -> None:
 
 def retune(rounds: int) -> None:
     """What other hyperparameters before each step add to it."""
-    training, joined, assigned = Training("AdamW", "cosine", TOOL), Training("AdamW", "warmup + cosine", TOOL), None
+    training, joined = Training("AdamW", "cosine", TOOL), Training("AdamW", "warmup + cosine", TOOL)
     live, parts = (t.optimizer._schedulers["learning_rate"] for t in (training, joined))
     assigned = Training("AdamW", "cosine", FLOAT)
 

@@ -41,14 +41,15 @@ def _two_free_ports() -> int:
     pytest.skip("no two free ports next to each other")
 
 
-def _launch(*command: str) -> str:
-    """What two processes print that ``mlx.launch`` starts."""
+def _launch(folder: Path, *command: str) -> str:
+    """What two processes print that ``mlx.launch`` starts, whose kernels go to ``folder``."""
+    own = [str(Path(__file__).with_name("in_own_temp_folder.py")), str(folder)]
     path = f"{LAUNCHER.parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
     read, write = os.pipe()  # an input that stays open and is silent: the launcher passes it on
     try:
         done = subprocess.run(
-            [str(LAUNCHER), "--backend", "ring", "-n", "2", "-p", str(_two_free_ports()), "python", *command],
+            [str(LAUNCHER), "--backend", "ring", "-n", "2", "-p", str(_two_free_ports()), "python", *own, *command],
             stdin=read,
             capture_output=True,
             text=True,
@@ -63,9 +64,10 @@ def _launch(*command: str) -> str:
     return done.stdout + done.stderr
 
 
-def test_two_processes_train_one_model(tmp_path: Path) -> None:
+def test_two_processes_train_one_model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The same bits on both, and what one process makes of whole batches, but for rounding."""
-    printed = _launch(str(Path(__file__).with_name("distributed_run.py")), str(tmp_path))
+    kernels = tmp_path_factory.mktemp("kernels")
+    printed = _launch(kernels, str(Path(__file__).with_name("distributed_run.py")), str(tmp_path))
     assert len(list(tmp_path.iterdir())) == 2, printed
     ranks: list[Any] = [mx.load(str(tmp_path / f"{rank} of 2.safetensors")) for rank in range(2)]
     assert bits(ranks[0]) == bits(ranks[1])
@@ -82,7 +84,7 @@ def test_the_documented_example(tmp_path: Path) -> None:
     example = re.search(r"tests/test_distributed.py runs this block -->\n```python\n(.*?)```", text, re.DOTALL)
     assert example is not None
     (tmp_path / "train.py").write_text(example[1])
-    printed = _launch(str(tmp_path / "train.py"))
+    printed = _launch(tmp_path, str(tmp_path / "train.py"))
     lines = sorted(re.findall(r"^([01]) (\S+ \S+)$", printed, re.MULTILINE))
     assert [rank for rank, _ in lines] == ["0", "1"], printed
     assert lines[0][1] == lines[1][1]

@@ -1,0 +1,13 @@
+"""Runs a script with a temp folder for each rank: two processes that build one kernel at once can load half of it.
+
+``python in_own_temp_folder.py FOLDER SCRIPT ARGUMENTS...``
+"""
+
+import os
+import runpy
+import sys
+
+folder, *sys.argv = sys.argv[1:]
+os.environ["TMPDIR"] = os.path.join(folder, os.environ["MLX_RANK"])
+os.makedirs(os.environ["TMPDIR"])
+runpy.run_path(sys.argv[0], run_name="__main__")
