@@ -7,7 +7,8 @@ import os
 import runpy
 import sys
 
-folder, *sys.argv = sys.argv[1:]
-os.environ["TMPDIR"] = os.path.join(folder, os.environ["MLX_RANK"])
-os.makedirs(os.environ["TMPDIR"])
-runpy.run_path(sys.argv[0], run_name="__main__")
+if __name__ == "__main__":
+    folder, *sys.argv = sys.argv[1:]
+    os.environ["TMPDIR"] = os.path.join(folder, os.environ["MLX_RANK"])
+    os.makedirs(os.environ["TMPDIR"])
+    runpy.run_path(sys.argv[0], run_name="__main__")
