@@ -94,12 +94,23 @@ class Function:
             value = self.function(step, *coefficients)
         except Exception as error:
             raise TypeError(
-                f"{self} cannot be traced by MLX: it raised {type(error).__name__}: {error}. A rate may not look at "
+                f"{self} cannot be traced by MLX: it raised {type(error).__name__} ({error}). A rate may not look at "
                 f"the value of the step (.item(), if step < n); tabulate(function, steps) takes any function of an int."
             ) from error
         if isinstance(value, mx.array):
+            if not _fits(value, step, *coefficients):
+                raise ValueError(f"{self} returned shape {value.shape} for steps of shape {step.shape}.")
             return value.astype(mx.float32)
         if isinstance(value, bool) or not hasattr(value, "__float__"):
             raise TypeError(f"{self} must return a number or an mx.array, but returned {value!r}.")
         # Two lanes of which one is used: a number in the graph would be part of the kernel's text, in 7 digits.
         return mx.array([float(value)] * 2, mx.float32)[..., 0]
+
+
+def _fits(value: mx.array, *arguments: mx.array) -> bool:
+    """Whether ``value`` has a shape that elementwise operations on the arguments can have."""
+    shapes = [argument.shape for argument in arguments]
+    try:
+        return mx.broadcast_shapes(value.shape, *shapes) == mx.broadcast_shapes(*shapes)
+    except ValueError:  # not elementwise: left to whoever uses the value
+        return True
