@@ -30,7 +30,8 @@ class Program:
     """``body``, compiled.
 
     Args:
-        body: What to compile: it may read and write model, optimizer and ``more``, and returns a tree of arrays.
+        body: What to compile: it may read and write model, optimizer and ``more``, draw random numbers, and returns a
+            tree of arrays.
         model: The model.
         optimizer: The optimizer, or None if ``body`` has nothing to do with one.
         more: Other lists of arrays that ``body`` reads and writes.
@@ -49,22 +50,22 @@ class Program:
         self._model = model
         self._optimizer = optimizer
         self._more = more
-        self._draws = any(state is mx.random.state for state in more)
         self._prepare = prepare
+        self._draws = False
         self._watch: Watch | None = None
 
     def __call__(self, *arguments: Any) -> Any:
         undo: list[Callable[[], None]] = []
         if self._watch is None or not self._watch.unchanged():
             undo = self._compile()
-        if self._draws:
-            random: Any = mx.random.state
-            key = random[0]
-            undo.append(lambda: _set_random_key(key))
         try:
             result = self._compiled(*arguments)
             if self._errors:
+                _set_random_key(result)
                 raise self._errors.pop()
+        except _DrawsError:  # most models draw nothing, and the random state costs each step a little
+            self._draws, self._watch = True, None
+            return self(*arguments)
         except BaseException:
             self._watch = None
             for step in undo:
@@ -84,12 +85,16 @@ class Program:
                 _refill(optimizer.state, {"step": optimizer.state["step"], **optimizer.state})
             state = self._optimizer.state
         # The optimizer's step comes first, so that of its step + 1 and an equal one of a schedule's, its own is kept.
-        outputs = [state, self._model, *self._more]
+        outputs = [state, self._model, *self._more, *([mx.random.state] if self._draws else [])]
         inputs = [*outputs, [s.state for s in _schedules(optimizers)]]
         self._errors: list[BaseException] = []
-        self._compiled = _compiled(self._body, optimizers, inputs, outputs, self._errors)
+        self._compiled = _compiled(self._body, optimizers, inputs, outputs, self._errors, self._draws)
         self._watch = Watch(self._model, self._optimizer)
         return undo
+
+
+class _DrawsError(Exception):
+    """Random numbers were drawn in a trace that did not capture their state."""
 
 
 def _compiled(
@@ -98,19 +103,25 @@ def _compiled(
     inputs: list[Any],
     outputs: list[Any],
     errors: list[BaseException],
+    draws: bool,
 ) -> Callable[..., Any]:
-    """``body`` compiled; an exception in it is left in ``errors``, and all arrays as they were."""
+    """``body`` compiled; an exception in it is left in ``errors``, all arrays as they were, and the random key returned."""
 
     def traced(*arguments: Any) -> Any:
+        random: Any = mx.random.state
+        key = random[0]
         before = list(_contents(outputs))
         try:
             with _rates_beside_steps(optimizers):
-                return body(*arguments)
+                result = body(*arguments)
+            if not draws and random[0] is not key:
+                raise _DrawsError
         except BaseException as error:
             for container, content in before:
                 _refill(container, content)
             errors.append(error)
-            return None
+            return key
+        return result
 
     return mx.compile(traced, inputs=inputs, outputs=outputs)
 

@@ -140,7 +140,10 @@ class Schedule:
             from inspect import signature
 
             rate, *values = args
-            names = list(signature(rate).parameters)[1:]
+            try:
+                names = list(signature(rate).parameters)[1:]
+            except ValueError:  # a function of MLX itself
+                names = []
             merged = {**dict(zip(names, values, strict=True)), **hyperparameters}
             if unknown := merged.keys() - set(names):
                 raise TypeError(f"{self} has no hyperparameter {', '.join(sorted(unknown))}.")

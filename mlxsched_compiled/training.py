@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import mlx.core as mx
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map
 
 from .checks import fixed, positive, whole
 from .program import Program
@@ -36,7 +36,8 @@ def compiled_update(
         ``model.state`` and ``optimizer.state`` after it, as ever.
 
     Raises:
-        ValueError: By the update, if the gradients do not fit the model. Model and optimizer are then as they were.
+        Exception: By the update, what MLX raises if the gradients do not fit the model. Model and optimizer are then as
+            they were.
 
     Source: the ``mx.compile`` examples of MLX.
 
@@ -129,14 +130,15 @@ class CompiledStep:
 
         def collect(*batch: Any) -> Any:
             value, gradients = _value_and_grad(loss_fn, model, batch)
-            held[0] = tree_map(mx.add, held[0], gradients)
+            held[0] = tree_map(mx.add, _laid_out_like(gradients, held[0]), gradients)
             return value
 
         def update(*batch: Any) -> Any:
             value, gradients = _value_and_grad(loss_fn, model, batch)
             if accumulate > 1:
-                gradients = tree_map(lambda total, g: ((total + g) / accumulate).astype(g.dtype), held[0], gradients)
-                held[0] = tree_map(mx.zeros_like, held[0])
+                total = _laid_out_like(gradients, held[0])
+                held[0] = tree_map(mx.zeros_like, gradients)
+                gradients = tree_map(lambda g, rest: ((rest + g) / accumulate).astype(g.dtype), gradients, total)
             if data_parallel:
                 gradients = _averaged(gradients)
             if max_grad_norm is not None:
@@ -147,15 +149,16 @@ class CompiledStep:
         def hold() -> None:
             held[0] = _laid_out_like(model.trainable_parameters(), held[0])
 
+        self._model = model
         self._held = held
         self._hold = hold
         self._accumulate = accumulate
         self._calls = 0
         if accumulate == 1:
-            self._update = Program(update, model, optimizer, [mx.random.state])
+            self._update = Program(update, model, optimizer, [])
         else:
-            self._collect = Program(collect, model, None, [held, mx.random.state], hold)
-            self._update = Program(update, model, optimizer, [held, mx.random.state], hold)
+            self._collect = Program(collect, model, None, [held], hold)
+            self._update = Program(update, model, optimizer, [held], hold)
 
     def __call__(self, *batch: Any) -> Any:
         """One step on a batch."""
@@ -181,9 +184,11 @@ class CompiledStep:
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
         if self._accumulate > 1:
+            parameters = self._model.trainable_parameters()
+            if _shapes(state["gradients"]) != _shapes(parameters):
+                raise ValueError("state must hold gradients for what this model trains, but holds others.")
             self._calls = int(state["calls"].item())
-            self._held[0] = state["gradients"]
-            self._hold()
+            self._held[0] = _laid_out_like(parameters, state["gradients"])
 
 
 def _laid_out_like(tree: Any, values: Any) -> Any:
@@ -195,6 +200,11 @@ def _laid_out_like(tree: Any, values: Any) -> Any:
         known = dict(enumerate(values)) if isinstance(values, (list, tuple)) else {}
         return [_laid_out_like(child, known.get(i)) for i, child in enumerate(tree)]
     return values if isinstance(values, mx.array) and values.shape == tree.shape else mx.zeros_like(tree)
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves: Any = tree_flatten(tree)
+    return {name: array.shape for name, array in leaves}
 
 
 # MLX's training side is imported when first used.
