@@ -105,7 +105,10 @@ def _compiled(
     errors: list[BaseException],
     draws: bool,
 ) -> Callable[..., Any]:
-    """``body`` compiled; an exception in it is left in ``errors``, all arrays as they were, and the random key returned."""
+    """``body`` compiled.
+
+    An exception in it goes to ``errors``. All arrays then stay as they were, and the random key is returned.
+    """
 
     def traced(*arguments: Any) -> Any:
         random: Any = mx.random.state
