@@ -86,13 +86,11 @@ def increasing(name: str, values: Iterable[Any]) -> list[Count]:
     return counts
 
 
-def fixed(name: str, value: Any) -> float:
-    """``value`` as a Python number, where it decides what is compiled."""
+def fixed(name: str, value: T | mx.array) -> T:
+    """``value``, checked before, if it is a Python number: where it decides what is compiled."""
     if isinstance(value, mx.array):
         raise TypeError(f"{name} must be a Python number, not an array: what is compiled depends on it.")
-    number = finite(name, value)
-    assert isinstance(number, float)
-    return number
+    return value
 
 
 def listed(name: str, values: Iterable[T]) -> list[T]:

@@ -45,7 +45,8 @@ def cosine_restarts(
         decay: Factor from the top of one cycle to the next, at least 0.
 
     Returns:
-        A schedule, float32, of the shape of the step. One kernel if ``period_factor`` is 1, else five.
+        A schedule, float32, of the shape of the step. One kernel if ``period_factor`` is 1, five
+        if it is another whole number, else six.
 
     Raises:
         ValueError: If a number is not finite, ``period`` is not a whole number >= 1, ``period_factor`` is out of range
@@ -65,12 +66,12 @@ def cosine_restarts(
     """
     init, end = finite("init", init), finite("end", end)
     period, decay = count("period", period), finite("decay", decay, at_least=0)
-    factor = fixed("period_factor", period_factor)
+    factor = fixed("period_factor", finite("period_factor", period_factor))
     if factor == 1:
         return composite(_restarted, [exponential_decay(init, decay)], end, period, *quarter_turn(period))
     if factor < 1.001:
         raise ValueError(f"period_factor must be 1 or at least 1.001, but got {period_factor!r}.")
-    period = int(fixed("period", period))
+    period = fixed("period", period)
     bits = 0 if factor.is_integer() else 20
     starts, start, length = [], period << bits, period << bits
     while start < _STEPS:
@@ -215,8 +216,8 @@ def one_cycle(
     peak = finite("peak", peak)
     init = peak / positive("div_factor", div_factor)
     final = init / positive("final_div_factor", final_div_factor)
-    total = int(fixed("total_steps", count("total_steps", total_steps)))
-    fraction = fixed("warmup_fraction", warmup_fraction)
+    total = fixed("total_steps", count("total_steps", total_steps))
+    fraction = fixed("warmup_fraction", finite("warmup_fraction", warmup_fraction))
     if not 0 <= fraction <= (0.5 if three_phase else 1):
         raise ValueError(f"warmup_fraction must be from 0 to {0.5 if three_phase else 1}, but got {warmup_fraction!r}.")
     shape = one_of("shape", shape, SHAPES)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _FEW = 4
-"""The most segments that are all computed: as many kernels as the gathered form has, and no table."""
+"""The most segments that are all computed: in fewer kernels than the gathered form has, and without a table."""
 
 
 @factory
@@ -39,7 +39,7 @@ def join_schedules(schedules: Sequence[Operand], boundaries: Sequence[Count]) ->
 
     Raises:
         ValueError: If there is no schedule, the numbers do not match, or the boundaries do not increase strictly from
-            1.
+            0.
         TypeError: If a schedule is none of the three.
 
     Source: ``mlx.optimizers.join_schedules``.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import mlx.core as mx
 
-from .checks import Count, Number, count, finite, increasing, listed, one_of, whole
+from .checks import Count, Number, count, finite, fixed, increasing, listed, one_of
 from .combinators import delay
 from .joins import join_schedules
 from .ramps import SHAPES, ramp
@@ -58,7 +58,7 @@ def piecewise_constant(values: Sequence[Number], boundaries: Sequence[Count]) ->
 
     Raises:
         ValueError: If a value is not finite, the numbers do not match, or the boundaries do not increase strictly from
-            1.
+            0.
         TypeError: If a value is not a number.
 
     Source: ``MultiStepLR`` in PyTorch; ``piecewise_constant_schedule`` in Optax.
@@ -189,7 +189,5 @@ def tabulate(fn: Callable[[int], float], steps: int) -> Schedule:
     """
     if not callable(fn):
         raise TypeError(f"fn must be a function of an int, but got {fn!r}.")
-    if isinstance(steps, mx.array):
-        raise TypeError("steps must be a Python number: so many times fn is called.")
-    calls = range(int(count("steps", whole("steps", steps))))
+    calls = range(fixed("steps", count("steps", steps)))
     return table([float(finite(f"fn({step})", fn(step))) for step in calls])

@@ -63,15 +63,18 @@ class Program:
             if self._errors:
                 _set_random_key(result)
                 raise self._errors.pop()
-        except _DrawsError:  # most models draw nothing, and the random state costs each step a little
-            self._draws, self._watch = True, None
-            return self(*arguments)
-        except BaseException:
+        except BaseException as error:
             self._watch = None
             for step in undo:
                 step()
-            raise
-        return result
+            if not isinstance(error, _DrawsError):
+                raise
+        else:
+            return result
+        self._draws = (
+            True  # not from the start: most models draw nothing, and the random state costs each step a little
+        )
+        return self(*arguments)
 
     def _compile(self) -> list[Callable[[], None]]:
         """Compiles for the present layout, and returns what undoes that."""

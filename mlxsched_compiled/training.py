@@ -7,7 +7,7 @@ from collections.abc import Callable
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_map
 
-from .checks import fixed, positive, whole
+from .checks import count, fixed, positive
 from .program import Program
 
 TYPE_CHECKING = False
@@ -108,9 +108,7 @@ def compiled_step(
     """
     if max_grad_norm is not None:
         max_grad_norm = fixed("max_grad_norm", positive("max_grad_norm", max_grad_norm))
-    accumulate = whole("accumulate", accumulate)
-    if accumulate < 1:
-        raise ValueError(f"accumulate must be at least 1, but got {accumulate}.")
+    accumulate = fixed("accumulate", count("accumulate", accumulate))
     return CompiledStep(loss_fn, model, optimizer, max_grad_norm, accumulate, data_parallel)
 
 

@@ -151,9 +151,3 @@ TASKS: dict[str, Task] = {
     "containers": Task(_seeded(_Containers)),
     "counts its calls": Task(_seeded(_Counts)),
 }
-
-
-def with_aux(model: nn.Module, x: mx.array, y: mx.array) -> tuple[Any, ...]:
-    """A loss that comes with other things."""
-    prediction = model(x)
-    return mx.mean(mx.square(prediction - y)), {"prediction": prediction}, mx.array(3)
