@@ -80,6 +80,8 @@ class Schedule:
         """What is compiled: equal for schedules that share a graph."""
         return self._rate
 
+    structure = rate
+
     @property
     def state(self) -> list[mx.array]:
         """The coefficients, as a list that ``mx.compile(..., inputs=[..., schedule.state])`` can capture.
