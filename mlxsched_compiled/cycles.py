@@ -1,8 +1,4 @@
-r"""Cycles: cosine restarts, triangles, the one-cycle policy.
-
-Restarts of growing periods and the one-cycle policy are joins of ramps; the former, being a join of up to 63 cycles,
-takes five kernels instead of one (and so a table instead of logarithms, which would miss the step of a restart).
-"""
+"""Cycles: cosine restarts and triangles."""
 
 from __future__ import annotations
 
@@ -10,15 +6,14 @@ import math
 
 import mlx.core as mx
 
-from .checks import FLOAT32_MAX, Count, Number, count, finite, fixed, one_of, positive
-from .combinators import repeat
-from .decays import cosine_decay, linear_schedule
-from .exponentials import exponential_decay, step_decay
-from .joins import join_schedules
-from .piecewise import constant
-from .ramps import SHAPES, Ramp, cosine, quarter_turn, ramp
-from .rates import Part
-from .schedule import Schedule, composite, factory
+from ._bound import Bound, composite
+from ._checks import FLOAT32_MAX, Count, Number, count, finite, one_of, static
+from ._factory import factory
+from ._joins import joined
+from ._ramps import Ramp, cosine, quarter_turn, ramp
+from ._rates import Part
+from .compose import finely, repeated
+from .exponentials import per_whole_period, raised
 
 _STEPS = 2**62
 """More than anyone takes, and little enough to stay within uint64."""
@@ -27,7 +22,7 @@ _STEPS = 2**62
 @factory
 def cosine_restarts(
     init: Number, period: Count, end: Number = 0.0, *, period_factor: float = 1.0, decay: Number = 1.0
-) -> Schedule:
+) -> Bound:
     r"""Cosine decays one after the other, each from the top.
 
     .. math::
@@ -66,12 +61,12 @@ def cosine_restarts(
     """
     init, end = finite("init", init), finite("end", end)
     period, decay = count("period", period), finite("decay", decay, at_least=0)
-    factor = fixed("period_factor", finite("period_factor", period_factor))
+    factor = static("period_factor", finite("period_factor", period_factor))
     if factor == 1:
-        return composite(_restarted, [exponential_decay(init, decay)], end, period, *quarter_turn(period))
+        return composite(_restarted, [raised(init, decay, 1)], end, period, *quarter_turn(period))
     if factor < 1.001:
         raise ValueError(f"period_factor must be 1 or at least 1.001, but got {period_factor!r}.")
-    period = fixed("period", period)
+    period = static("period", period)
     bits = 0 if factor.is_integer() else 20
     starts, start, length = [], period << bits, period << bits
     while start < _STEPS:
@@ -80,11 +75,11 @@ def cosine_restarts(
         start += length
     bounds = [0, *starts, start]
     cycles = [
-        cosine_decay(_top(init, decay, k), min(b - a, 2 * _STEPS - 1), end)
+        ramp(_top(init, decay, k), end, min(b - a, 2 * _STEPS - 1), "cosine")
         for k, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False))
     ]
-    cycling = join_schedules(cycles, starts)
-    return cycling if bits == 0 else composite(_fine, [cycling], 1 << bits, _STEPS >> bits, 0)
+    cycling = joined(cycles, starts)
+    return cycling if bits == 0 else finely(cycling, 1 << bits, _STEPS >> bits, 0)
 
 
 def _top(init: Number, decay: Number, k: int) -> Number:
@@ -103,11 +98,6 @@ def _restarted(step: mx.array, parts: list[Part], end: mx.array, period: mx.arra
     return Ramp(cosine)(step % period, parts[0](step // period), end, period, quarter_turn)
 
 
-def _fine(step: mx.array, parts: list[Part], ticks: mx.array, last: mx.array, offset: mx.array) -> mx.array:
-    """The part, a step being so many ticks, so that what starts between two steps starts on a whole number."""
-    return parts[0](mx.minimum(step, last) * ticks + offset)
-
-
 @factory
 def cyclic(
     low: Number,
@@ -117,7 +107,7 @@ def cyclic(
     *,
     mode: str = "triangular",
     gamma: Number = 1.0,
-) -> Schedule:
+) -> Bound:
     r"""Up and down between two rates, again and again.
 
     .. math:: \eta(t) = \mathrm{low} + (\mathrm{high} - \mathrm{low}) \cdot \mathrm{triangle}(t) \cdot a(t)
@@ -153,11 +143,11 @@ def cyclic(
     up = count("up_steps", up_steps)
     down = up if down_steps is None else count("down_steps", down_steps)
     mode = one_of("mode", mode, ("triangular", "triangular2", "exp_range"))
-    up_and_down = join_schedules([linear_schedule(low, high, up), linear_schedule(high, low, down)], [up])
-    triangle = repeat(up_and_down, up + down)
+    up_and_down = joined([ramp(low, high, up), ramp(high, low, down)], [up])
+    triangle = repeated(up_and_down, up + down)
     if mode == "triangular":
         return triangle
-    height = step_decay(1, 0.5, up + down) if mode == "triangular2" else exponential_decay(1, gamma)
+    height = per_whole_period(raised(1.0, 0.5, 1), up + down) if mode == "triangular2" else raised(1.0, gamma, 1)
     return composite(_lowered, [height, triangle], low)
 
 
@@ -165,76 +155,3 @@ def _lowered(step: mx.array, parts: list[Part], low: mx.array) -> mx.array:
     """The second part, its height above ``low`` times the first."""
     height = parts[0](step)
     return (1 - height) * low + parts[1](step) * height
-
-
-@factory
-def one_cycle(
-    peak: Number,
-    total_steps: int,
-    *,
-    warmup_fraction: float = 0.3,
-    div_factor: Number = 25.0,
-    final_div_factor: Number = 1e4,
-    shape: str = "cosine",
-    three_phase: bool = False,
-) -> Schedule:
-    r"""One cycle: up to the peak, down to almost nothing.
-
-    .. math::
-        \mathrm{init} = \frac{\mathrm{peak}}{\mathrm{div\_factor}} \;\to\; \mathrm{peak}
-        \;\to\; \frac{\mathrm{init}}{\mathrm{final\_div\_factor}}
-
-    along the shape, with the top at step ``warmup_fraction * total_steps - 1`` (which may lie between two steps) and
-    the end at step ``total_steps - 1``. In three phases, the rate comes down to ``init`` as fast as it went up, and
-    then to the end.
-
-    Args:
-        peak: The highest rate.
-        total_steps: Steps of the whole cycle, at least 1; later the rate stays.
-        warmup_fraction: The part of them spent going up, from 0 to 1 (to 0.5 in three phases).
-        div_factor: Peak over the rate at step 0, above 0.
-        final_div_factor: The rate at step 0 over the last, above 0.
-        shape: Of each phase: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
-        three_phase: Whether to come down in two phases.
-
-    Returns:
-        A schedule, float32, of the shape of the step.
-
-    Raises:
-        ValueError: If a number is not finite or out of range, or the shape is unknown.
-        TypeError: If an argument is not a number, or ``total_steps`` or ``warmup_fraction`` is an array.
-
-    Source: Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates",
-    2018; ``OneCycleLR`` in PyTorch.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from mlxsched_compiled import one_cycle
-        >>> one_cycle(1, 100)(mx.array([0, 29, 64, 99, 1000]))
-        array([0.04, 1, 0.500002, 4e-06, 4e-06], dtype=float32)
-    """
-    peak = finite("peak", peak)
-    init = peak / positive("div_factor", div_factor)
-    final = init / positive("final_div_factor", final_div_factor)
-    total = fixed("total_steps", count("total_steps", total_steps))
-    fraction = fixed("warmup_fraction", finite("warmup_fraction", warmup_fraction))
-    if not 0 <= fraction <= (0.5 if three_phase else 1):
-        raise ValueError(f"warmup_fraction must be from 0 to {0.5 if three_phase else 1}, but got {warmup_fraction!r}.")
-    shape = one_of("shape", shape, SHAPES)
-
-    rates, knots = [init, peak], [0.0, fraction * total - 1]
-    if three_phase:
-        rates, knots = [*rates, init], [*knots, 2 * fraction * total - 2]
-    rates, knots = [*rates, final], [*knots, total - 1.0]
-    per_step = 1 << min(62 - total.bit_length(), 40)
-    ticks = [round(knot * per_step) for knot in knots]
-    # A phase that would end before step 0 or before it starts is left out; one under way at step 0 is entered midway.
-    phases = [
-        (at, to, a, b) for at, to, a, b in zip(ticks, ticks[1:], rates, rates[1:], strict=False) if to > max(at, 0)
-    ]
-    if not phases:
-        return constant(final)
-    first = phases[0][0]
-    legs = [ramp(a, b, to - at, shape) for at, to, a, b in phases]
-    cycle = join_schedules(legs, [at - first for at, *_ in phases[1:]])
-    return composite(_fine, [cycle], per_step, total - 1, -first)

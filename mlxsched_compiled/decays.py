@@ -1,14 +1,43 @@
-"""Decays with a last step, each a ramp along a shape: see ``ramps.py`` for the shapes themselves."""
+"""Decays: ramps along a shape, which have a last step, and inverses of the step, which have none."""
 
 from __future__ import annotations
 
-from .checks import Count, Number, count, finite, positive
-from .ramps import ramp
-from .schedule import Schedule, factory
+import mlx.core as mx
+
+from ._bound import Bound, as_bound, bound
+from ._checks import Count, Number, count, finite, positive
+from ._factory import factory
+from ._ramps import ramp
 
 
 @factory
-def linear_schedule(init: Number, end: Number, steps: Count) -> Schedule:
+def constant(value: Number) -> Bound:
+    r"""The same rate at every step.
+
+    .. math:: \eta(t) = \mathrm{value}
+
+    Args:
+        value: The rate.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If ``value`` is not finite.
+        TypeError: If ``value`` is not a number.
+
+    Source: ``constant_schedule`` in Optax.
+
+    Example:
+        >>> from mlxsched_compiled import constant
+        >>> constant(1e-3)(10**12)
+        array(0.001, dtype=float32)
+    """
+    return as_bound("value", finite("value", value))
+
+
+@factory
+def linear_schedule(init: Number, end: Number, steps: Count) -> Bound:
     r"""From ``init`` to ``end`` in a straight line.
 
     .. math:: \eta(t) = \mathrm{init} \cdot (1 - x) + \mathrm{end} \cdot x, \qquad x = \min(t / \mathrm{steps}, 1)
@@ -37,7 +66,7 @@ def linear_schedule(init: Number, end: Number, steps: Count) -> Schedule:
 
 
 @factory
-def cosine_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, power: Number = 1.0) -> Schedule:
+def cosine_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, power: Number = 1.0) -> Bound:
     r"""From ``init`` to ``end`` along half a cosine wave.
 
     .. math::
@@ -74,7 +103,7 @@ def cosine_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, power: 
 
 
 @factory
-def polynomial_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, power: Number = 1.0) -> Schedule:
+def polynomial_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, power: Number = 1.0) -> Bound:
     r"""From ``init`` to ``end`` along a power of the progress left.
 
     .. math::
@@ -107,7 +136,7 @@ def polynomial_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, pow
 
 
 @factory
-def sqrt_decay(init: Number, decay_steps: Count, end: Number = 0.0) -> Schedule:
+def sqrt_decay(init: Number, decay_steps: Count, end: Number = 0.0) -> Bound:
     r"""From ``init`` to ``end``, fast at first and then ever slower: the cooldown 1 - sqrt.
 
     .. math::
@@ -139,7 +168,7 @@ def sqrt_decay(init: Number, decay_steps: Count, end: Number = 0.0) -> Schedule:
 
 
 @factory
-def rex_decay(init: Number, decay_steps: Count, end: Number = 0.0) -> Schedule:
+def rex_decay(init: Number, decay_steps: Count, end: Number = 0.0) -> Bound:
     r"""From ``init`` to ``end``, staying high for long and falling fast at the end.
 
     .. math::
@@ -168,3 +197,70 @@ def rex_decay(init: Number, decay_steps: Count, end: Number = 0.0) -> Schedule:
     """
     init, end = finite("init", init), finite("end", end)
     return ramp(init, end, count("decay_steps", decay_steps), "rex")
+
+
+@factory
+def inverse_time_decay(init: Number, decay_rate: Number, *, decay_steps: Count = 1) -> Bound:
+    r"""Falls as the inverse of the time.
+
+    .. math:: \eta(t) = \frac{\mathrm{init}}{1 + \mathrm{decay\_rate} \cdot t / \mathrm{decay\_steps}}
+
+    Args:
+        init: The rate at step 0.
+        decay_rate: By how much the denominator grows in ``decay_steps`` steps, at least 0.
+        decay_steps: Steps that count as one unit of time, at least 1.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If a number is not finite, ``decay_rate`` is negative or ``decay_steps`` is not a whole number >= 1.
+        TypeError: If an argument is not a number.
+
+    Source: ``InverseTimeDecay`` in Keras.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import inverse_time_decay
+        >>> inverse_time_decay(1, 0.5, decay_steps=10)(mx.array([0, 20, 60, 1980]))
+        array([1, 0.5, 0.25, 0.01], dtype=float32)
+    """
+    init, decay_rate = finite("init", init), finite("decay_rate", decay_rate, at_least=0)
+    return bound(_inverse_time, init, decay_rate / count("decay_steps", decay_steps))
+
+
+def _inverse_time(step: mx.array, init: mx.array, per_step: mx.array) -> mx.array:
+    return init / (1 + per_step * step.astype(mx.float32))
+
+
+@factory
+def inverse_sqrt_decay(init: Number, timescale: Count) -> Bound:
+    r"""Falls as the inverse square root of the time.
+
+    .. math:: \eta(t) = \mathrm{init} \cdot \sqrt{\frac{\mathrm{timescale}}{t + \mathrm{timescale}}}
+
+    Args:
+        init: The rate at step 0.
+        timescale: Steps, at least 1; after three times as many the rate is half of ``init``.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If ``init`` is not finite, or ``timescale`` is not a whole number >= 1.
+        TypeError: If an argument is not a number.
+
+    Source: ``get_inverse_sqrt_schedule`` in Transformers; Zhai et al., "Scaling Vision Transformers", 2021.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import inverse_sqrt_decay
+        >>> inverse_sqrt_decay(1, 100)(mx.array([0, 300, 9900]))
+        array([1, 0.5, 0.1], dtype=float32)
+    """
+    timescale = count("timescale", timescale)
+    return bound(_inverse_sqrt, finite("init", init), timescale * 1.0)
+
+
+def _inverse_sqrt(step: mx.array, init: mx.array, timescale: mx.array) -> mx.array:
+    return init * mx.sqrt(timescale / (step.astype(mx.float32) + timescale))

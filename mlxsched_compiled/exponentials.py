@@ -14,11 +14,11 @@ import math
 
 import mlx.core as mx
 
-from .checks import Count, Number, count, finite
-from .combinators import bounded
-from .graph import Rate, Structure
-from .rates import Part
-from .schedule import Coefficient, Schedule, composite, factory, schedule
+from ._bound import Bound, Coefficient, bound, composite
+from ._checks import Count, Number, count, finite
+from ._factory import factory
+from ._rates import Part, RateFunction, Structure
+from .compose import bounded
 
 _FRACTION_BITS = 47
 _LN2 = math.log(2) / 2**_FRACTION_BITS
@@ -30,13 +30,13 @@ _SATURATED = 40
 class Power(Structure):
     """init · 2^p if it ``grows``, else init · 2^-p.
 
-    The whole part of p, e, becomes ``parts`` times the same power of two, 2^(e // parts), and the rest, 2^(e % parts).
-    A shift reaches 2^63, so 4 parts do for p below 256 and 8 for any.
+    The whole part of p, e, becomes ``factors`` times the same power of two, 2^(e // factors), and the rest,
+    2^(e % factors). A shift reaches 2^63, so 4 factors do for p below 256 and 8 for any.
     """
 
-    def __init__(self, grows: bool, parts: int) -> None:
+    def __init__(self, grows: bool, factors: int) -> None:
         self.grows = grows
-        self.parts = parts
+        self.factors = factors
 
     def __call__(
         self, step: mx.array, init: mx.array, per_step: mx.array, last: mx.array, residue: mx.array
@@ -49,13 +49,13 @@ class Power(Structure):
         step = mx.minimum(step, last)
         p = step * per_step
         unit = mx.power(p, 0)  # 1, in the shape of p: under vmap a shift takes its shape from the left operand
-        part = mx.left_shift(unit, p >> (_FRACTION_BITS + self.parts.bit_length() - 1)).astype(mx.float32)
-        rest = mx.left_shift(unit, (p >> _FRACTION_BITS) & (self.parts - 1)).astype(mx.float32)
+        part = mx.left_shift(unit, p >> (_FRACTION_BITS + self.factors.bit_length() - 1)).astype(mx.float32)
+        rest = mx.left_shift(unit, (p >> _FRACTION_BITS) & (self.factors - 1)).astype(mx.float32)
         fraction = (p & (2**_FRACTION_BITS - 1)).astype(mx.float32)
         exponent = fraction * (_LN2 if self.grows else -_LN2) + step.astype(mx.float32) * residue
         scale = mx.multiply if self.grows else mx.divide
         square = part * part
-        for _ in range(self.parts // 2):
+        for _ in range(self.factors // 2):
             init = scale(init, square)
         power_of_fraction = 1 + mx.expm1(exponent)
         if self.grows:  # upwards first, so that an init below the normal range is not rounded there
@@ -68,7 +68,7 @@ def _raised(step: mx.array, init: mx.array, base: mx.array, steps: mx.array) -> 
     return init * mx.power(base, step.astype(mx.float32) / steps)
 
 
-def power_of(init: Number, base: Number, steps: Number) -> tuple[Rate, tuple[Coefficient, ...]]:
+def power_of(init: Number, base: Number, steps: Number) -> tuple[RateFunction, tuple[Coefficient, ...]]:
     """The rate init · base^(t / steps), and its coefficients but the first, ``init``."""
     if isinstance(base, mx.array) or isinstance(steps, mx.array):
         return _raised, (base, steps)
@@ -84,6 +84,12 @@ def power_of(init: Number, base: Number, steps: Number) -> tuple[Rate, tuple[Coe
     return Power(grows, 8), (per_step, math.ceil(enough / bits), residue)
 
 
+def raised(init: Number, base: Number, steps: Count) -> Bound:
+    """init · base^(t / steps)"""
+    power, coefficients = power_of(init, base, steps)
+    return bound(power, init, *coefficients)
+
+
 def _until_it_is_over(init: Number, grows: bool) -> float:
     """The p from which on a rate is infinite or, rounded to float32, 0."""
     size = 0.0 if isinstance(init, mx.array) or init == 0 else math.log2(abs(init))
@@ -91,9 +97,7 @@ def _until_it_is_over(init: Number, grows: bool) -> float:
 
 
 @factory
-def exponential_decay(
-    init: Number, decay_rate: Number, *, decay_steps: Count = 1, end: Number | None = None
-) -> Schedule:
+def exponential_decay(init: Number, decay_rate: Number, *, decay_steps: Count = 1, end: Number | None = None) -> Bound:
     r"""Multiplies the rate by ``decay_rate`` every ``decay_steps`` steps, smoothly.
 
     .. math:: \eta(t) = \mathrm{init} \cdot \mathrm{decay\_rate}^{\,t / \mathrm{decay\_steps}}
@@ -129,8 +133,7 @@ def exponential_decay(
     """
     init = finite("init", init)
     decay_rate = finite("decay_rate", decay_rate, at_least=0)
-    power, coefficients = power_of(init, decay_rate, count("decay_steps", decay_steps))
-    decay = schedule(power, init, *coefficients)
+    decay = raised(init, decay_rate, count("decay_steps", decay_steps))
     if end is None:
         return decay
     end = finite("end", end)
@@ -141,7 +144,7 @@ def exponential_decay(
 
 
 @factory
-def step_decay(init: Number, decay_rate: Number, step_size: Count) -> Schedule:
+def step_decay(init: Number, decay_rate: Number, step_size: Count) -> Bound:
     r"""Multiplies the rate by ``decay_rate`` every ``step_size`` steps, at once.
 
     .. math:: \eta(t) = \mathrm{init} \cdot \mathrm{decay\_rate}^{\lfloor t / \mathrm{step\_size} \rfloor}
@@ -166,18 +169,23 @@ def step_decay(init: Number, decay_rate: Number, step_size: Count) -> Schedule:
         >>> step_decay(1, 0.5, 10)(mx.array([0, 9, 10, 20, 10_000]))
         array([1, 1, 0.5, 0.25, 0], dtype=float32)
     """
-    return composite(_per_period, [exponential_decay(init, decay_rate)], count("step_size", step_size))
+    per_period = raised(finite("init", init), finite("decay_rate", decay_rate, at_least=0), 1)
+    return per_whole_period(per_period, count("step_size", step_size))
+
+
+def per_whole_period(part: Bound, period: Count) -> Bound:
+    """The part, a whole period being one of its steps."""
+    return composite(_per_period, [part], period)
 
 
 def _per_period(step: mx.array, parts: list[Part], period: mx.array) -> mx.array:
-    """The part, a whole period being one of its steps."""
     return parts[0](step // period)
 
 
 @factory
 def tanh_decay(
     init: Number, decay_steps: Count, end: Number = 0.0, *, lower: Number = -6.0, upper: Number = 3.0
-) -> Schedule:
+) -> Bound:
     r"""From near ``init`` to near ``end`` along a hyperbolic tangent, then ``end``.
 
     .. math::
@@ -217,7 +225,7 @@ def tanh_decay(
     steps = count("decay_steps", decay_steps)
     first = _exp(-2 * low)
     odds, coefficients = power_of(first, _exp(2 * (low - high)), steps)
-    return schedule(Logistic(odds), init, end, steps, first, *coefficients)
+    return bound(Logistic(odds), init, end, steps, first, *coefficients)
 
 
 class Logistic(Structure):
@@ -226,7 +234,7 @@ class Logistic(Structure):
     So the odds, s to 1 - s, are e^-2z, and fall by the same factor with each step. From the last step on they are 0.
     """
 
-    def __init__(self, odds: Rate) -> None:
+    def __init__(self, odds: RateFunction) -> None:
         self.odds = odds
 
     def __call__(

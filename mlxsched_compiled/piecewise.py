@@ -1,50 +1,23 @@
-"""Schedules by pieces and by tables: constants, knots, one rate per step."""
+"""Schedules by pieces and by tables: values, knots, one rate per step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import mlx.core as mx
 
-from .checks import Count, Number, count, finite, fixed, increasing, listed, one_of
-from .combinators import delay
-from .joins import join_schedules
-from .ramps import SHAPES, ramp
-from .schedule import Schedule, as_schedule, factory, named, schedule
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from ._bound import Bound, as_bound, bound
+from ._checks import Count, Number, count, finite, increasing, listed, one_of, static
+from ._factory import factory
+from ._joins import joined
+from ._ramps import SHAPES, ramp
+from .compose import delayed
+from .schedule import Schedule
 
 
 @factory
-def constant(value: Number) -> Schedule:
-    r"""The same rate at every step.
-
-    .. math:: \eta(t) = \mathrm{value}
-
-    Args:
-        value: The rate.
-
-    Returns:
-        A schedule, float32, of the shape of the step.
-
-    Raises:
-        ValueError: If ``value`` is not finite.
-        TypeError: If ``value`` is not a number.
-
-    Source: ``constant_schedule`` in Optax.
-
-    Example:
-        >>> from mlxsched_compiled import constant
-        >>> constant(1e-3)(10**12)
-        array(0.001, dtype=float32)
-    """
-    return as_schedule("value", finite("value", value))
-
-
-@factory
-def piecewise_constant(values: Sequence[Number], boundaries: Sequence[Count]) -> Schedule:
+def piecewise_constant(values: Sequence[Number], boundaries: Sequence[Count]) -> Bound:
     r"""A constant rate between boundaries.
 
     .. math:: \eta(t) = \mathrm{values}_k, \qquad b_k \le t < b_{k+1}, \quad b_0 = 0
@@ -73,11 +46,11 @@ def piecewise_constant(values: Sequence[Number], boundaries: Sequence[Count]) ->
     starts = increasing("boundaries", boundaries)
     if len(rates) != len(starts) + 1:
         raise ValueError(f"values must be one more than the {len(starts)} boundaries, but got {len(rates)}.")
-    return join_schedules(rates, starts)
+    return joined([as_bound("values", rate) for rate in rates], starts)
 
 
 @factory
-def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shape: str = "linear") -> Schedule:
+def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shape: str = "linear") -> Bound:
     r"""Through knots, each leg a ramp.
 
     .. math::
@@ -112,9 +85,9 @@ def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shap
         raise ValueError(f"values must be as many as the {len(knots)} steps and at least 1, but got {len(rates)}.")
     shape = one_of("shape", shape, SHAPES)
     if len(rates) == 1:
-        return constant(rates[0])
+        return as_bound("values", rates[0])
     legs = [ramp(a, b, to - at, shape) for a, b, at, to in zip(rates, rates[1:], knots, knots[1:], strict=False)]
-    return delay(join_schedules(legs, [knot - knots[0] for knot in knots[1:-1]]), knots[0])
+    return delayed(joined(legs, [knot - knots[0] for knot in knots[1:-1]]), knots[0])
 
 
 def table(values: Any) -> Schedule:
@@ -153,16 +126,13 @@ def table(values: Any) -> Schedule:
     if not (mx.isfinite(mx.min(rates)) & mx.isfinite(mx.max(rates))).item():
         raise ValueError("values must be finite in float32, but some are not.")
     last = rates.size - 1
-    # MLX takes an array of one element for a constant of the kernel.
-    entries = mx.concatenate([rates, rates]) if rates.size == 1 else rates
-    return named(schedule(_looked_up, entries, last), table, values=rates)
+    return Schedule._of(bound(_looked_up, rates, last), (table, (), {"values": rates}))
 
 
 def _looked_up(step: mx.array, values: mx.array, last: mx.array) -> mx.array:
     return mx.take(values, mx.minimum(step, last), axis=0)
 
 
-@factory
 def tabulate(fn: Callable[[int], float], steps: int) -> Schedule:
     r"""Any Python function of the step, as a table of its first values, the last one for ever.
 
@@ -189,5 +159,5 @@ def tabulate(fn: Callable[[int], float], steps: int) -> Schedule:
     """
     if not callable(fn):
         raise TypeError(f"fn must be a function of an int, but got {fn!r}.")
-    calls = range(fixed("steps", count("steps", steps)))
+    calls = range(static("steps", count("steps", steps)))
     return table([float(finite(f"fn({step})", fn(step))) for step in calls])

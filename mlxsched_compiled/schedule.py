@@ -1,32 +1,25 @@
-"""``Schedule``: a rate and the coefficients it is called with."""
+"""``Schedule``: a rate function and the coefficients it is called with, as a function of the step."""
 
 from __future__ import annotations
 
 import operator
-from _thread import get_ident
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from threading import get_ident
+from typing import Any
 
 import mlx.core as mx
 
-from .checks import Count, Number, count, finite, whole
-from .fusion import fused
-from .graph import UNTYPED_KERNELS, Rate, applied, compiled, is_known, whole_steps
-from .rates import Composite, Function, add, constant_rate, multiply
+from ._bound import Bound, Operand, as_bound, composite
+from ._checks import Number, count, finite, whole
+from ._graph import Graph, Inlined, inlined
+from ._rates import Function
 
-TYPE_CHECKING = False  # what is only for types is not imported: schedules must not slow a program's start
-if TYPE_CHECKING:
-    from typing import Any, ParamSpec, TypeAlias
-
-    P = ParamSpec("P")
-    _Call = tuple[Callable[..., "Schedule"], tuple[Any, ...], dict[str, Any]]
-
-Coefficient = float | int | mx.array
-Operand: TypeAlias = "Schedule | Callable[[mx.array], Any] | Number"
-"""What stands for a schedule: one, a plain function of the step that MLX can trace, a number."""
+_Call = tuple[Callable[..., "Schedule"], tuple[Any, ...], dict[str, Any]]
 
 
-class Schedule:
+class Schedule(Bound):
     r"""A learning rate as a function of the step: a pure rate, and the hyperparameters it is called with.
 
     .. math:: \eta(t) = \mathrm{rate}(t, h_1, h_2, \ldots)
@@ -59,37 +52,27 @@ class Schedule:
         Schedule(<function power_law at 0x...>, 0.1, 100)
     """
 
-    __slots__ = ("_call", "_graphs", "_rate", "_state")
+    __slots__ = ("__weakref__", "_call", "_graph")
 
     def __init__(self, rate: Callable[..., Any], *hyperparameters: Number) -> None:
         if not callable(rate):
             raise TypeError(f"rate must be a function of the step, but got {rate!r}.")
-        arrays = [_hyperparameter(i, value) for i, value in enumerate(hyperparameters)]
-        self._bind(Function(rate), arrays, (Schedule, (rate, *hyperparameters), {}))
+        super().__init__(Function(rate), [_array(i, value) for i, value in enumerate(hyperparameters)], [rate])
+        self._bind((Schedule, (rate, *hyperparameters), {}))
 
-    def _bind(self, rate: Rate, state: list[mx.array], call: _Call) -> None:
-        for array in state:
-            is_known(array)  # evaluates what can be evaluated now, once
-        self._rate = rate
-        self._state = state
+    @classmethod
+    def _of(cls, made: Bound, call: _Call) -> Schedule:
+        """The schedule that computes what ``made`` does, made by ``call``."""
+        schedule = cls.__new__(cls)
+        Bound.__init__(schedule, made.structure, made.state, made.functions)
+        schedule._bind(call)
+        return schedule
+
+    def _bind(self, call: _Call) -> None:
+        with suppress(ValueError, RuntimeError):  # what is being traced cannot be evaluated
+            mx.eval(self._state)
         self._call = call
-        self._graphs: dict[int, Rate] = {}
-
-    @property
-    def rate(self) -> Rate:
-        """What is compiled: equal for schedules that share a graph."""
-        return self._rate
-
-    structure = rate
-
-    @property
-    def state(self) -> list[mx.array]:
-        """The coefficients, as a list that ``mx.compile(..., inputs=[..., schedule.state])`` can capture.
-
-        Captured, they can change while the step stays compiled. Not captured, they are constants of the step, and safe
-        ones.
-        """
-        return self._state
+        self._graph = Graph(self.structure)
 
     def __call__(self, step: int | mx.array) -> mx.array:
         """The rate at ``step``.
@@ -105,14 +88,14 @@ class Schedule:
             ValueError: If ``step`` is a Python number below 0, or not whole.
         """
         if not isinstance(step, mx.array):
-            step = _step(step)
-        elif UNTYPED_KERNELS:
-            step = whole_steps(step)
+            step = _steps(step)
+        if _listeners:
+            _listeners.get(get_ident(), []).append(self)
         try:
-            graph = self._graphs[get_ident()]
-        except KeyError:
-            graph = self._graphs[get_ident()] = compiled(self._rate, get_ident())
-        return graph(step, *self._state)
+            return self._graph.call(step, *self._state)
+        except Inlined:
+            pass
+        return inlined(self.structure, step, *self._state)
 
     def retune(self, **hyperparameters: Any) -> None:
         """Gives this schedule other hyperparameters, while it is in use.
@@ -150,120 +133,98 @@ class Schedule:
             if unknown := merged.keys() - set(names):
                 raise TypeError(f"{self} has no hyperparameter {', '.join(sorted(unknown))}.")
             made = Schedule(rate, *merged.values())
-        elif function in _SIGNS:
+        elif function in _OPERATIONS:
             raise TypeError(f"{self} has no hyperparameters of its own; retune it by combining retuned schedules.")
         else:
             made = function(*args, **{**kwargs, **hyperparameters})
-        if made._rate != self._rate or types(made) != types(self):
+        if made.structure != self.structure or made.types != self.types:
             raise ValueError(f"{made} is compiled differently from {self}; use it as a new schedule.")
         self._state[:] = made._state
         self._call = made._call
 
     def __mul__(self, other: Operand) -> Schedule:
-        return _operation(operator.mul, multiply, self, other)
+        return _operation(operator.mul, self, other)
 
     def __rmul__(self, other: Operand) -> Schedule:
-        return _operation(operator.mul, multiply, other, self)
+        return _operation(operator.mul, other, self)
 
     def __add__(self, other: Operand) -> Schedule:
-        return _operation(operator.add, add, self, other)
+        return _operation(operator.add, self, other)
 
     def __radd__(self, other: Operand) -> Schedule:
-        return _operation(operator.add, add, other, self)
+        return _operation(operator.add, other, self)
+
+    def __sub__(self, other: Operand) -> Schedule:
+        return _operation(operator.sub, self, other)
+
+    def __rsub__(self, other: Operand) -> Schedule:
+        return _operation(operator.sub, other, self)
+
+    def __truediv__(self, other: Operand) -> Schedule:
+        return _operation(operator.truediv, self, other)
+
+    def __rtruediv__(self, other: Operand) -> Schedule:
+        return _operation(operator.truediv, other, self)
+
+    def __neg__(self) -> Schedule:
+        return _operation(operator.neg, self)
 
     def __repr__(self) -> str:
         function, args, kwargs = self._call
-        if function in _SIGNS:
-            return f"({args[0]!r} {_SIGNS[function]} {args[1]!r})"
+        if function in _OPERATIONS:
+            sign, _ = _OPERATIONS[function]
+            return f"({args[0]!r} {sign} {args[1]!r})" if len(args) == 2 else f"({sign}{args[0]!r})"
         words = [repr(a) for a in args] + [f"{name}={value!r}" for name, value in kwargs.items()]
         return f"{function.__name__}({', '.join(words)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made_by, self._call
+        function, args, kwargs = self._call
+        return partial(function, **kwargs), args
 
 
-_SIGNS: dict[Any, str] = {operator.mul: "*", operator.add: "+"}
+Schedule.__module__ = "mlxsched_compiled"  # where pickles look for it
+
+_OPERATIONS: dict[Any, tuple[str, Callable[..., mx.array]]] = {
+    operator.mul: ("*", lambda step, parts: parts[0](step) * parts[1](step)),
+    operator.add: ("+", lambda step, parts: parts[0](step) + parts[1](step)),
+    operator.sub: ("-", lambda step, parts: parts[0](step) - parts[1](step)),
+    operator.truediv: ("/", lambda step, parts: parts[0](step) / parts[1](step)),
+    operator.neg: ("-", lambda step, parts: -parts[0](step)),
+}
+"""What Python calls for a sign, and the rate it makes of two rates."""
+
+_listeners: dict[int, list[Schedule]] = {}
+"""Threads that want to know which schedules they call, and those called."""
 
 
-def schedule(rate: Rate, *coefficients: Coefficient) -> Schedule:
-    """A schedule of one of this package's own rates: a float becomes a float32 coefficient, an int a uint64 one."""
-    made = Schedule.__new__(Schedule)
-    made._bind(rate, [_coefficient(c) for c in coefficients], (schedule, (rate, *coefficients), {}))
-    return made
+@contextmanager
+def called_schedules() -> Iterator[list[Schedule]]:
+    """Collects the schedules that this thread calls."""
+    thread = get_ident()
+    before = _listeners.get(thread)
+    called: list[Schedule] = []
+    _listeners[thread] = called
+    try:
+        yield called
+    finally:
+        if before is None:
+            del _listeners[thread]
+        else:
+            _listeners[thread] = before
 
 
-def composite(combine: Callable[..., mx.array], parts: list[Schedule], *coefficients: Coefficient) -> Schedule:
-    """A schedule made of schedules: ``combine(step, parts, *coefficients)``, each part a function of the step."""
-    own = [_coefficient(c) for c in coefficients]
-    arrays = [*own, *(c for part in parts for c in part.state)]
-    sizes = tuple(len(part.state) for part in parts)
-    rate = Composite(combine, len(own), tuple(part.rate for part in parts), sizes, (False,) * len(parts))
-    made = schedule(rate, *arrays)
-    made._rate = fused(rate, types(made))
-    return made
+def _operation(function: Callable[..., Any], *operands: Operand) -> Schedule:
+    parts = [as_bound(f"operand {i}", operand) for i, operand in enumerate(operands)]
+    return Schedule._of(composite(_OPERATIONS[function][1], parts), (function, operands, {}))
 
 
-def types(schedule: Schedule) -> tuple[tuple[tuple[int, ...], mx.Dtype], ...]:
-    """Shape and type of each coefficient."""
-    return tuple((c.shape, c.dtype) for c in schedule.state)
-
-
-def rate_at(schedule: Schedule, step: Count) -> mx.array:
-    """One rate of a schedule, as a coefficient of another; not compiled."""
-    return applied(schedule.rate, mx.array(step, mx.uint64), *schedule.state)
-
-
-def as_schedule(name: str, value: Operand) -> Schedule:
-    """Any of the things that stand for a schedule: one, a plain function of the step, a number."""
-    if isinstance(value, Schedule):
-        return value
-    if callable(value):
-        return Schedule(value)
-    return schedule(constant_rate, finite(name, value))
-
-
-def factory(make: Callable[P, Schedule]) -> Callable[P, Schedule]:
-    """Lets a schedule remember the call that made it, for ``repr``, ``pickle``, ``copy`` and ``retune``."""
-    code = make.__code__
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    options = make.__kwdefaults__ or {}
-    defaults = dict(zip(reversed(names[: code.co_argcount]), reversed(make.__defaults__ or ()), strict=False))
-
-    @wraps(make)
-    def called(*args: P.args, **kwargs: P.kwargs) -> Schedule:
-        made = make(*args, **kwargs)
-        given = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
-        given = {n: list(v) if isinstance(v, list) else v for n, v in given.items()}  # the caller may change his
-        shown = {n: given[n] for n in names if n in given and not (n in options and given[n] is options[n])}
-        return named(made, called, **shown)
-
-    return called
-
-
-def named(made: Schedule, function: Callable[..., Schedule], /, **arguments: Any) -> Schedule:
-    """A schedule like ``made``, made by a call of ``function``."""
-    same = Schedule.__new__(Schedule)
-    same._bind(made._rate, list(made._state), (function, (), arguments))
-    return same
-
-
-def _made_by(function: Callable[..., Schedule], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Schedule:
-    return function(*args, **kwargs)
-
-
-def _operation(sign: Callable[..., Any], combine: Callable[..., mx.array], a: Operand, b: Operand) -> Schedule:
-    made = composite(combine, [as_schedule("the left operand", a), as_schedule("the right operand", b)])
-    made._call = (sign, (a, b), {})
-    return made
-
-
-def _step(value: Any) -> mx.array:
+def _steps(value: Any) -> mx.array:
     if hasattr(value, "__array__") and getattr(value, "ndim", 0) > 0:
         return mx.array(value)
     return mx.array(count("step", value, at_least=0), mx.uint64)
 
 
-def _hyperparameter(position: int, value: Number) -> mx.array:
+def _array(position: int, value: Number) -> mx.array:
     if isinstance(value, mx.array):
         return value
     number = finite(f"hyperparameter {position}", value)
@@ -272,13 +233,3 @@ def _hyperparameter(position: int, value: Number) -> mx.array:
             f"hyperparameter {position} must be exact in float32, but got {value}; pass mx.array({value}, mx.uint64)."
         )
     return mx.array(number, mx.float32)
-
-
-def _coefficient(value: Coefficient) -> mx.array:
-    if isinstance(value, mx.array):
-        return value
-    if isinstance(value, float):
-        return mx.array(value, mx.float32)
-    if value < 2**63:
-        return mx.array(value, mx.uint64)
-    return mx.array(value - 2**64, mx.int64).view(mx.uint64)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import mlx.core as mx
+from mlx.nn import Module, average_gradients, value_and_grad
+from mlx.optimizers import Optimizer, clip_grad_norm
 from mlx.utils import tree_flatten, tree_map
 
-from .checks import count, fixed, positive
-from .program import Program
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from mlx.nn.layers.base import Module
-    from mlx.optimizers.optimizers import Optimizer
+from ._checks import count, positive, static
+from ._stateful import Stateful
 
 
 def compiled_update(
@@ -57,9 +53,9 @@ def compiled_update(
     """
 
     def update(gradients: dict[str, Any]) -> None:
-        optimizer.update(model, _averaged(gradients) if data_parallel else gradients)
+        optimizer.update(model, average_gradients(gradients) if data_parallel else gradients)
 
-    return Program(update, model, optimizer, [])
+    return Stateful(update, model, [optimizer], [], reads_modules=False)
 
 
 def compiled_step(
@@ -107,8 +103,8 @@ def compiled_step(
         (3, array(0.0999013, dtype=float32))
     """
     if max_grad_norm is not None:
-        max_grad_norm = fixed("max_grad_norm", positive("max_grad_norm", max_grad_norm))
-    accumulate = fixed("accumulate", count("accumulate", accumulate))
+        max_grad_norm = static("max_grad_norm", positive("max_grad_norm", max_grad_norm))
+    accumulate = static("accumulate", count("accumulate", accumulate))
     return CompiledStep(loss_fn, model, optimizer, max_grad_norm, accumulate, data_parallel)
 
 
@@ -127,20 +123,20 @@ class CompiledStep:
         held: list[Any] = [{}]  # the sum of the gradients of the calls since the last update
 
         def collect(*batch: Any) -> Any:
-            value, gradients = _value_and_grad(loss_fn, model, batch)
+            value, gradients = value_and_grad(model, loss_fn)(model, *batch)
             held[0] = tree_map(mx.add, _laid_out_like(gradients, held[0]), gradients)
             return value
 
         def update(*batch: Any) -> Any:
-            value, gradients = _value_and_grad(loss_fn, model, batch)
+            value, gradients = value_and_grad(model, loss_fn)(model, *batch)
             if accumulate > 1:
                 total = _laid_out_like(gradients, held[0])
                 held[0] = tree_map(mx.zeros_like, gradients)
                 gradients = tree_map(lambda g, rest: ((rest + g) / accumulate).astype(g.dtype), gradients, total)
             if data_parallel:
-                gradients = _averaged(gradients)
+                gradients = average_gradients(gradients)
             if max_grad_norm is not None:
-                gradients = _clipped(gradients, max_grad_norm)
+                gradients = clip_grad_norm(gradients, max_grad_norm)[0]
             optimizer.update(model, gradients)
             return value
 
@@ -153,10 +149,10 @@ class CompiledStep:
         self._accumulate = accumulate
         self._calls = 0
         if accumulate == 1:
-            self._update = Program(update, model, optimizer, [])
+            self._update = Stateful(update, model, [optimizer], [])
         else:
-            self._collect = Program(collect, model, None, [held], hold)
-            self._update = Program(update, model, optimizer, [held], hold)
+            self._collect = Stateful(collect, model, [], [held], prepare=hold)
+            self._update = Stateful(update, model, [optimizer], [held], prepare=hold)
 
     def __call__(self, *batch: Any) -> Any:
         """One step on a batch."""
@@ -203,24 +199,3 @@ def _laid_out_like(tree: Any, values: Any) -> Any:
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     leaves: Any = tree_flatten(tree)
     return {name: array.shape for name, array in leaves}
-
-
-# MLX's training side is imported when first used.
-
-
-def _value_and_grad(loss_fn: Callable[..., Any], model: Module, batch: tuple[Any, ...]) -> Any:
-    from mlx.nn.utils import value_and_grad
-
-    return value_and_grad(model, loss_fn)(model, *batch)
-
-
-def _averaged(gradients: Any) -> Any:
-    from mlx.nn.utils import average_gradients
-
-    return average_gradients(gradients)
-
-
-def _clipped(gradients: Any, max_norm: float) -> Any:
-    from mlx.optimizers import clip_grad_norm
-
-    return clip_grad_norm(gradients, max_norm)[0]

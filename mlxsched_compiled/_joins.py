@@ -1,4 +1,4 @@
-r"""``join_schedules``: schedules one after the other.
+r"""Schedules one after the other.
 
 A few segments are each computed and the right one selected. Of many segments, those of one rate differ
 only in their coefficients: these stand in a table, one row is gathered for the step, and the rate is computed once. So
@@ -8,59 +8,24 @@ the cost does not grow with the number of segments.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import mlx.core as mx
 
-from .checks import Count, increasing, listed
-from .graph import Rate, Structure
-from .rates import Part, own_kernel
-from .schedule import Operand, Schedule, as_schedule, composite, factory, schedule, types
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from ._bound import Bound, composite
+from ._checks import Count
+from ._rates import Compound, Part, RateFunction, Structure, Types, own_kernel
 
 _FEW = 4
 """The most segments that are all computed: in fewer kernels than the gathered form has, and without a table."""
 
 
-@factory
-def join_schedules(schedules: Sequence[Operand], boundaries: Sequence[Count]) -> Schedule:
-    r"""One schedule after the other, each counting its steps from its own start.
-
-    .. math:: \eta(t) = \eta_k(t - b_k), \qquad b_k \le t < b_{k+1}, \quad b_0 = 0
-
-    Args:
-        schedules: Schedules, plain functions of the step that MLX can trace, or numbers.
-        boundaries: The steps at which the second and each later schedule starts; one fewer than ``schedules``.
-
-    Returns:
-        A schedule, float32, of the shape of the step.
-
-    Raises:
-        ValueError: If there is no schedule, the numbers do not match, or the boundaries do not increase strictly from
-            0.
-        TypeError: If a schedule is none of the three.
-
-    Source: ``mlx.optimizers.join_schedules``.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from mlxsched_compiled import cosine_decay, join_schedules, linear_schedule
-        >>> schedule = join_schedules([linear_schedule(0, 1, 2), cosine_decay(1, 4)], [2])
-        >>> schedule(mx.array([0, 1, 2, 4, 6, 100]))
-        array([0, 0.5, 1, 0.5, 0, 0], dtype=float32)
-    """
-    parts = [as_schedule(f"schedules[{i}]", s) for i, s in enumerate(listed("schedules", schedules))]
-    if not parts:
-        raise ValueError("schedules must not be empty.")
-    starts = increasing("boundaries", boundaries)
-    if len(starts) != len(parts) - 1:
-        raise ValueError(f"boundaries must be one fewer than the {len(parts)} schedules, but got {len(starts)}.")
+def joined(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
+    """Each part from its start on, counting its steps from there; the first from step 0 on."""
     return _switched(parts, starts) if len(parts) <= _FEW else _gathered(parts, starts)
 
 
-def _switched(parts: list[Schedule], starts: list[Count]) -> Schedule:
+def _switched(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
     """Of more than two, a join of joins, so that each can be a kernel of its own."""
     if len(parts) == 1:
         return parts[0]
@@ -82,17 +47,32 @@ class _Family(Structure):
     stay whole. Each family has its start to itself, or MLX would compute the difference to it once, in one more kernel.
     """
 
-    def __init__(self, rate: Rate, places: list[tuple[mx.Dtype | None, int]]) -> None:
+    def __init__(self, rate: RateFunction, places: Sequence[tuple[mx.Dtype | None, int]]) -> None:
         self.rate = rate
         self.places = tuple(places)
 
 
-class _Gathered(Structure):
+class _Gathered(Compound):
     """The rate of a join by table: where segments start, one table per type of coefficient, and what stays whole."""
 
     def __init__(self, families: list[_Family], dtypes: Iterable[mx.Dtype]) -> None:
         self.families = tuple(families)
         self.dtypes = tuple(dtypes)
+
+    @property
+    def parts(self) -> tuple[RateFunction, ...]:
+        return tuple(family.rate for family in self.families)
+
+    def part_types(self, types: Types) -> list[Types]:
+        whole = types[1 + len(self.dtypes) :]
+        return [
+            tuple(whole[at] if dtype is None else ((), dtype) for dtype, at in family.places[1:])
+            for family in self.families
+        ]
+
+    def with_parts(self, parts: Sequence[RateFunction]) -> _Gathered:
+        families = [_Family(rate, family.places) for rate, family in zip(parts, self.families, strict=True)]
+        return _Gathered(families, self.dtypes)
 
     def __call__(self, step: mx.array, starts: mx.array, *arrays: mx.array) -> mx.array:
         step = mx.expand_dims(step, -1)
@@ -120,12 +100,12 @@ def _of_kind(kind: mx.array, rates: list[mx.array], first: int = 0) -> mx.array:
     return mx.where(kind < first + 2, own_kernel(pair), own_kernel(rest) if len(rates) == 4 else rest)
 
 
-def _gathered(parts: list[Schedule], starts: list[Count]) -> Schedule:
+def _gathered(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
     kinds: dict[Any, int] = {}
     kind_of = []
     for i, part in enumerate(parts):
         alone = any(c.ndim > 0 for c in part.state)
-        kind_of.append(kinds.setdefault((part.rate, types(part), alone and i), len(kinds)))
+        kind_of.append(kinds.setdefault((part.structure, part.types, alone and i), len(kinds)))
 
     columns = {mx.uint64: [_counts(kind_of)]}
     whole: list[mx.array] = []
@@ -144,10 +124,11 @@ def _gathered(parts: list[Schedule], starts: list[Count]) -> Schedule:
                 table = columns.setdefault(coefficient.dtype, [])
                 places.append((coefficient.dtype, len(table)))
                 table.append(mx.stack([member.state[k] for member in members]))
-        families.append(_Family(first.rate, places))
+        families.append(_Family(first.structure, places))
 
     tables = (mx.stack(table, axis=-1) for table in columns.values())
-    return schedule(_Gathered(families, columns), _counts(starts), *tables, *whole)
+    functions = [function for part in parts for function in part.functions]
+    return Bound(_Gathered(families, columns), [_counts(starts), *tables, *whole], functions)
 
 
 def _counts(values: Sequence[Count]) -> mx.array:

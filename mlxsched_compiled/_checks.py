@@ -8,14 +8,11 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Collection, Iterable
+from typing import Any, TypeVar
 
 import mlx.core as mx
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any, TypeVar
-
-    T = TypeVar("T")
+T = TypeVar("T")
 
 Number = float | mx.array
 """A rate or a factor: a Python number (NumPy's too), or a 0-d ``mx.array``, which stays that array."""
@@ -86,7 +83,7 @@ def increasing(name: str, values: Iterable[Any]) -> list[Count]:
     return counts
 
 
-def fixed(name: str, value: T | mx.array) -> T:
+def static(name: str, value: T | mx.array) -> T:
     """``value``, checked before, if it is a Python number: where it decides what is compiled."""
     if isinstance(value, mx.array):
         raise TypeError(f"{name} must be a Python number, not an array: what is compiled depends on it.")

@@ -1,4 +1,4 @@
-"""Schedules with a warmup, a cooldown or both."""
+"""Whole training runs in one call: a warmup and what follows it."""
 
 from __future__ import annotations
 
@@ -6,96 +6,18 @@ import math
 
 import mlx.core as mx
 
-from .checks import Count, Number, count, finite, one_of, positive
-from .decays import cosine_decay, linear_schedule
-from .joins import join_schedules
-from .ramps import SHAPES, ramp
-from .schedule import Operand, Schedule, as_schedule, factory, rate_at, schedule
-
-
-@factory
-def warmup(schedule: Operand, steps: Count, init: Number = 0.0, *, shape: str = "linear") -> Schedule:
-    r"""Goes up to a schedule's first rate, then runs the schedule.
-
-    .. math::
-        \eta(t) = \begin{cases}
-        \mathrm{init} \cdot s(x) + \mathrm{schedule}(0) (1 - s(x)), \quad x = t / \mathrm{steps} & t < \mathrm{steps} \\
-        \mathrm{schedule}(t - \mathrm{steps}) & t \ge \mathrm{steps}
-        \end{cases}
-
-    Args:
-        schedule: A schedule, a plain function of the step, or a number. It counts its steps from the end of the warmup.
-        steps: Steps of the warmup, at least 0; none is the schedule itself.
-        init: The rate at step 0.
-        shape: Of the way up: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
-
-    Returns:
-        A schedule, float32, of the shape of the step.
-
-    Raises:
-        ValueError: If ``steps`` is not a whole number >= 0, ``init`` is not finite or the shape is unknown.
-        TypeError: If an argument is of the wrong kind.
-
-    Source: Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour", 2017.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from mlxsched_compiled import cosine_decay, warmup
-        >>> warmup(cosine_decay(1, 10), 4)(mx.array([0, 1, 4, 9, 14, 1000]))
-        array([0, 0.25, 1, 0.5, 0, 0], dtype=float32)
-    """
-    after, steps = as_schedule("schedule", schedule), count("steps", steps, at_least=0)
-    init, shape = finite("init", init), one_of("shape", shape, SHAPES)
-    if not isinstance(steps, mx.array) and steps == 0:
-        return after
-    return join_schedules([ramp(init, rate_at(after, 0), steps, shape), after], [steps])
-
-
-@factory
-def cooldown(schedule: Operand, start: Count, steps: Count, end: Number = 0.0, *, shape: str = "sqrt") -> Schedule:
-    r"""Runs a schedule, and from ``start`` on goes down to ``end``: turns a run under way into a finished one.
-
-    .. math::
-        \eta(t) = \begin{cases}
-        \mathrm{schedule}(t) & t < \mathrm{start} \\
-        \mathrm{schedule}(\mathrm{start}) \, s(x) + \mathrm{end} (1 - s(x)), \quad
-        x = \min((t - \mathrm{start}) / \mathrm{steps}, 1) & t \ge \mathrm{start}
-        \end{cases}
-
-    Args:
-        schedule: A schedule, a plain function of the step, or a number.
-        start: The step at which the way down begins, at least 0.
-        steps: Steps of the way down, at least 1.
-        end: The rate from step ``start + steps`` on.
-        shape: Of the way down: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
-
-    Returns:
-        A schedule, float32, of the shape of the step.
-
-    Raises:
-        ValueError: If steps are not whole numbers, ``end`` is not finite or the shape is unknown.
-        TypeError: If an argument is of the wrong kind.
-
-    Source: Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations", 2024.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from mlxsched_compiled import constant, cooldown
-        >>> cooldown(constant(1), 50, 100)(mx.array([0, 50, 51, 75, 150, 1000]))
-        array([1, 1, 0.9, 0.5, 0, 0], dtype=float32)
-    """
-    before, start = as_schedule("schedule", schedule), count("start", start, at_least=0)
-    steps, end, shape = count("steps", steps), finite("end", end), one_of("shape", shape, SHAPES)
-    down = ramp(rate_at(before, start), end, steps, shape)
-    if not isinstance(start, mx.array) and start == 0:
-        return down
-    return join_schedules([before, down], [start])
+from ._bound import Bound, as_bound, bound
+from ._checks import Count, Number, count, finite, one_of, positive, static
+from ._factory import factory
+from ._joins import joined
+from ._ramps import SHAPES, ramp
+from .compose import cooled, finely, warmed
 
 
 @factory
 def warmup_cosine_decay(
     peak: Number, warmup_steps: Count, total_steps: Count, *, init: Number = 0.0, end: Number = 0.0
-) -> Schedule:
+) -> Bound:
     r"""A linear warmup, then a cosine decay.
 
     .. math:: \eta = \mathrm{warmup}(\mathrm{cosine\_decay}(\mathrm{peak},
@@ -123,13 +45,15 @@ def warmup_cosine_decay(
         >>> warmup_cosine_decay(1, 4, 14)(mx.array([0, 1, 4, 9, 14, 1000]))
         array([0, 0.25, 1, 0.5, 0, 0], dtype=float32)
     """
-    return warmup(cosine_decay(finite("peak", peak), _steps_left(warmup_steps, total_steps), end), warmup_steps, init)
+    steps, left = _phases(warmup_steps, total_steps)
+    decay = ramp(finite("peak", peak), finite("end", end), left, "cosine")
+    return warmed(decay, steps, finite("init", init))
 
 
 @factory
 def warmup_linear_decay(
     peak: Number, warmup_steps: Count, total_steps: Count, *, init: Number = 0.0, end: Number = 0.0
-) -> Schedule:
+) -> Bound:
     r"""A linear warmup, then a linear decay; to ``end`` 0, "decay to zero".
 
     .. math:: \eta = \mathrm{warmup}(\mathrm{linear\_schedule}(\mathrm{peak}, \mathrm{end},
@@ -158,9 +82,8 @@ def warmup_linear_decay(
         >>> warmup_linear_decay(1, 4, 14)(mx.array([0, 1, 4, 9, 14, 1000]))
         array([0, 0.25, 1, 0.5, 0, 0], dtype=float32)
     """
-    return warmup(
-        linear_schedule(finite("peak", peak), end, _steps_left(warmup_steps, total_steps)), warmup_steps, init
-    )
+    steps, left = _phases(warmup_steps, total_steps)
+    return warmed(ramp(finite("peak", peak), finite("end", end), left), steps, finite("init", init))
 
 
 @factory
@@ -174,7 +97,7 @@ def warmup_stable_decay(
     end: Number = 0.0,
     warmup_shape: str = "linear",
     decay_shape: str = "sqrt",
-) -> Schedule:
+) -> Bound:
     r"""A warmup, a plateau, a decay: the trapezoid, or WSD.
 
     .. math:: \eta = \mathrm{cooldown}(\mathrm{warmup}(\mathrm{peak}, \mathrm{warmup\_steps}, \mathrm{init}),
@@ -209,12 +132,12 @@ def warmup_stable_decay(
     steps, stable = count("warmup_steps", warmup_steps, at_least=0), count("stable_steps", stable_steps, at_least=0)
     warmup_shape = one_of("warmup_shape", warmup_shape, SHAPES)
     decay_shape = one_of("decay_shape", decay_shape, SHAPES)
-    plateau = warmup(finite("peak", peak), steps, init, shape=warmup_shape)
-    return cooldown(plateau, steps + stable, count("decay_steps", decay_steps), end, shape=decay_shape)
+    plateau = warmed(as_bound("peak", peak), steps, finite("init", init), warmup_shape)
+    return cooled(plateau, steps + stable, count("decay_steps", decay_steps), finite("end", end), decay_shape)
 
 
 @factory
-def noam(model_size: Number, warmup_steps: Count, factor: Number = 1.0) -> Schedule:
+def noam(model_size: Number, warmup_steps: Count, factor: Number = 1.0) -> Bound:
     r"""The schedule of the Transformer: up in a straight line, down as the inverse root of the step.
 
     .. math::
@@ -244,7 +167,7 @@ def noam(model_size: Number, warmup_steps: Count, factor: Number = 1.0) -> Sched
     scale = finite("factor", factor) * positive("model_size", model_size) ** -0.5
     steps = count("warmup_steps", warmup_steps, at_least=0)
     slope = math.inf if isinstance(steps, int) and steps == 0 else (steps * 1.0) ** -1.5
-    return schedule(_noam, scale, slope)
+    return bound(_noam, scale, slope)
 
 
 def _noam(step: mx.array, scale: mx.array, slope: mx.array) -> mx.array:
@@ -252,8 +175,82 @@ def _noam(step: mx.array, scale: mx.array, slope: mx.array) -> mx.array:
     return scale * mx.minimum(1 / mx.sqrt(t), t * slope)
 
 
-def _steps_left(warmup_steps: Count, total_steps: Count) -> Count:
+def _phases(warmup_steps: Count, total_steps: Count) -> tuple[Count, Count]:
+    """Steps of the warmup, and those left after it."""
     steps, total = count("warmup_steps", warmup_steps, at_least=0), count("total_steps", total_steps)
     if isinstance(steps, int) and isinstance(total, int) and steps >= total:
         raise ValueError(f"warmup_steps must be less than total_steps, but got {steps} and {total}.")
-    return total - steps
+    return steps, total - steps
+
+
+@factory
+def one_cycle(
+    peak: Number,
+    total_steps: int,
+    *,
+    warmup_fraction: float = 0.3,
+    div_factor: Number = 25.0,
+    final_div_factor: Number = 1e4,
+    shape: str = "cosine",
+    three_phase: bool = False,
+) -> Bound:
+    r"""One cycle: up to the peak, down to almost nothing.
+
+    .. math::
+        \mathrm{init} = \frac{\mathrm{peak}}{\mathrm{div\_factor}} \;\to\; \mathrm{peak}
+        \;\to\; \frac{\mathrm{init}}{\mathrm{final\_div\_factor}}
+
+    along the shape, with the top at step ``warmup_fraction * total_steps - 1`` (which may lie between two steps) and
+    the end at step ``total_steps - 1``. In three phases, the rate comes down to ``init`` as fast as it went up, and
+    then to the end.
+
+    Args:
+        peak: The highest rate.
+        total_steps: Steps of the whole cycle, at least 1; later the rate stays.
+        warmup_fraction: The part of them spent going up, from 0 to 1 (to 0.5 in three phases).
+        div_factor: Peak over the rate at step 0, above 0.
+        final_div_factor: The rate at step 0 over the last, above 0.
+        shape: Of each phase: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+        three_phase: Whether to come down in two phases.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If a number is not finite or out of range, or the shape is unknown.
+        TypeError: If an argument is not a number, or ``total_steps`` or ``warmup_fraction`` is an array.
+
+    Source: Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates",
+    2018; ``OneCycleLR`` in PyTorch.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import one_cycle
+        >>> one_cycle(1, 100)(mx.array([0, 29, 64, 99, 1000]))
+        array([0.04, 1, 0.500002, 4e-06, 4e-06], dtype=float32)
+    """
+    peak = finite("peak", peak)
+    init = peak / positive("div_factor", div_factor)
+    final = init / positive("final_div_factor", final_div_factor)
+    total = static("total_steps", count("total_steps", total_steps))
+    fraction = static("warmup_fraction", finite("warmup_fraction", warmup_fraction))
+    if not 0 <= fraction <= (0.5 if three_phase else 1):
+        raise ValueError(f"warmup_fraction must be from 0 to {0.5 if three_phase else 1}, but got {warmup_fraction!r}.")
+    shape = one_of("shape", shape, SHAPES)
+
+    rates, knots = [init, peak], [0.0, fraction * total - 1]
+    if three_phase:
+        rates, knots = [*rates, init], [*knots, 2 * fraction * total - 2]
+    rates, knots = [*rates, final], [*knots, total - 1.0]
+    per_step = 1 << min(62 - total.bit_length(), 40)
+    ticks = [round(knot * per_step) for knot in knots]
+    # A phase that would end before step 0 or before it starts is left out; one under way at step 0 is entered midway.
+    phases = [
+        (at, to, a, b) for at, to, a, b in zip(ticks, ticks[1:], rates, rates[1:], strict=False) if to > max(at, 0)
+    ]
+    if not phases:
+        return as_bound("final", final)
+    first = phases[0][0]
+    legs = [ramp(a, b, to - at, shape) for at, to, a, b in phases]
+    cycle = joined(legs, [at - first for at, *_ in phases[1:]])
+    return finely(cycle, per_step, total - 1, -first)

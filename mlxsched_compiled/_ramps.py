@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
-from .checks import Count, Number
-from .graph import Structure
-from .schedule import Schedule, schedule
+from ._bound import Bound, bound
+from ._checks import Count, Number
+from ._rates import Structure
 
 _LEAST = 1e-30  # below any weight of a step, and above 0, whose logarithm is not finite
 
@@ -98,9 +98,9 @@ SHAPES: dict[str, tuple[Weights, Callable[[Count], tuple[Number, ...]]]] = {
 """Name of a shape: its weights, and the coefficients they need for a number of steps."""
 
 
-def ramp(init: Number, end: Number, steps: Count, shape: str = "linear", *, power: Number = 1.0) -> Schedule:
+def ramp(init: Number, end: Number, steps: Count, shape: str = "linear", *, power: Number = 1.0) -> Bound:
     """The schedule of a ramp, its arguments checked before."""
     weights, coefficients = SHAPES[shape]
     if isinstance(power, mx.array) or power != 1:
-        return schedule(PoweredRamp(weights), init, end, steps, power, *coefficients(steps))
-    return schedule(Ramp(weights), init, end, steps, *coefficients(steps))
+        return bound(PoweredRamp(weights), init, end, steps, power, *coefficients(steps))
+    return bound(Ramp(weights), init, end, steps, *coefficients(steps))

@@ -1,0 +1,94 @@
+"""A rate function with its coefficients: what a factory returns, what a combinator takes, and what ``Schedule`` is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import mlx.core as mx
+
+from ._checks import Count, Number, finite
+from ._graph import applied
+from ._rates import Composite, Function, RateFunction, Types, constant_rate
+
+Coefficient = float | int | mx.array
+Operand: TypeAlias = "Bound | Callable[[mx.array], Any] | Number"
+"""What stands for a schedule: one, a plain function of the step that MLX can trace, a number."""
+
+
+class Bound:
+    """A rate function and its coefficients.
+
+    Args:
+        structure: The rate function.
+        coefficients: What it is called with after the step. A float becomes a float32 array, an int a uint64 one.
+        functions: Those that somebody else wrote and ``structure`` calls, which it does not keep alive.
+    """
+
+    __slots__ = ("_state", "_structure", "functions")
+
+    def __init__(
+        self, structure: RateFunction, coefficients: Sequence[Coefficient], functions: Sequence[Callable[..., Any]] = ()
+    ) -> None:
+        self._structure = structure
+        self._state = [_array(c) for c in coefficients]
+        self.functions = tuple(functions)
+
+    @property
+    def structure(self) -> RateFunction:
+        """What is compiled: equal for schedules that share a graph."""
+        return self._structure
+
+    @property
+    def types(self) -> Types:
+        """Shape and type of each coefficient."""
+        return tuple((c.shape, c.dtype) for c in self._state)
+
+    @property
+    def state(self) -> list[mx.array]:
+        """The coefficients, as a list that ``mx.compile(..., inputs=[..., schedule.state])`` can capture.
+
+        Captured, they can change while the step stays compiled. Not captured, they are constants of the step.
+        """
+        return self._state
+
+
+def bound(structure: RateFunction, *coefficients: Coefficient) -> Bound:
+    """A rate function of this package and its coefficients."""
+    return Bound(structure, coefficients)
+
+
+def composite(combine: Callable[..., mx.array], parts: Sequence[Bound], *coefficients: Coefficient) -> Bound:
+    """Made of others: ``combine(step, parts, *coefficients)``, each part a function of the step."""
+    structure = Composite(
+        combine, len(coefficients), [part.structure for part in parts], [len(part.state) for part in parts]
+    )
+    return Bound(
+        structure,
+        [*coefficients, *(c for part in parts for c in part.state)],
+        [f for part in parts for f in part.functions],
+    )
+
+
+def as_bound(name: str, value: Operand) -> Bound:
+    """Any of the things that stand for a schedule."""
+    if isinstance(value, Bound):
+        return value
+    if callable(value):
+        return Bound(Function(value), [], [value])
+    return bound(constant_rate, finite(name, value))
+
+
+def rate_at(part: Bound, step: Count) -> mx.array:
+    """One rate, as a coefficient of another; not compiled."""
+    return applied(part.structure, mx.array(step, mx.uint64), *part.state)
+
+
+def _array(value: Coefficient) -> mx.array:
+    if isinstance(value, mx.array):
+        return value
+    if isinstance(value, float):
+        return mx.array(value, mx.float32)
+    if value < 2**63:
+        return mx.array(value, mx.uint64)
+    return mx.array(value - 2**64, mx.int64).view(mx.uint64)

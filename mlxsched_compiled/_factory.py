@@ -1,0 +1,40 @@
+"""The decorator of the functions that make schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import Parameter, signature
+from typing import ParamSpec
+
+from ._bound import Bound
+from .schedule import Schedule
+
+P = ParamSpec("P")
+
+
+def factory(make: Callable[P, Bound]) -> Callable[P, Schedule]:
+    """Turns a function that returns a rate function and its coefficients into one that returns a schedule.
+
+    The schedule remembers the call, for ``repr``, ``pickle``, ``copy`` and ``retune``.
+    """
+    parameters = signature(make).parameters
+    defaults = {name: p.default for name, p in parameters.items() if p.default is not Parameter.empty}
+    options = {name for name, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
+
+    @wraps(make)
+    def called(*args: P.args, **kwargs: P.kwargs) -> Schedule:
+        made = make(*args, **kwargs)
+        given = {**defaults, **dict(zip(parameters, args, strict=False)), **kwargs}
+        remembered = {
+            name: list(given[name]) if isinstance(given[name], list) else given[name]  # which its owner may change
+            for name in parameters
+            if not (name in options and given[name] is defaults.get(name))
+        }
+        return Schedule._of(made, (called, (), remembered))
+
+    called.__annotations__["return"] = Schedule
+    package = __name__.partition(".")[0]
+    if make.__module__.startswith(f"{package}."):
+        called.__module__ = package  # where pickles look for it, so that files can move
+    return called

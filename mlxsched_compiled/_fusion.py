@@ -1,0 +1,100 @@
+"""How a rate is laid out in kernels, decided by counting them.
+
+MLX fuses 11 operations deep and 24 arrays wide, and splits what is larger wherever the limit happens to fall, often
+into many kernels. A view in the right place avoids that. Graphs are traced for this, but nothing is built or run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import mlx.core as mx
+
+from ._kernels import kernels
+from ._rates import Composite, Compound, RateFunction, Structure, Types, fitted, functions_in, own_kernel
+
+
+def laid_out(rate: RateFunction, types: Types) -> RateFunction:
+    """``rate`` in the fewest kernels found, alone and in an optimizer's update.
+
+    An optimizer computes step + 1. Where that is in the graph of the rate too, and MLX finds the two equal, it computes
+    rate and step in one kernel, and the schedule costs none.
+    """
+    if functions_in(rate):  # not ours to call more often than needed
+        return _Late(rate)
+    return _laid_out(rate, types)
+
+
+@lru_cache(maxsize=1024)
+def _laid_out(rate: RateFunction, types: Types) -> RateFunction:
+    rate = _cut(rate, types)
+    ways: list[RateFunction] = [rate, _Early(rate), _Late(rate), _Apart(_Early(rate)), _Apart(_Late(rate))]
+    uses = (_alone, _in_update, _in_update_that_reads_the_step)
+    return min(ways, key=lambda way: [_count(use, way, types) for use in uses])
+
+
+def _cut(rate: RateFunction, types: Types) -> RateFunction:
+    """``rate`` with those parts in kernels of their own that make it fewer kernels."""
+    if not isinstance(rate, Compound):
+        return rate
+    parts = zip(rate.parts, rate.part_types(types), strict=True)
+    rate = rate.with_parts([_cut(part, part_types) for part, part_types in parts])
+    if not isinstance(rate, Composite):
+        return rate
+    fewest = _count(_alone, rate, types)
+    for i in range(len(rate.parts)):
+        if fewest == 1:
+            break
+        cut = rate.with_apart(i)
+        if (number := _count(_alone, cut, types)) < fewest:
+            rate, fewest = cut, number
+    return rate
+
+
+class _Early(Structure):
+    def __init__(self, rate: RateFunction) -> None:
+        self.rate = rate
+
+    def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
+        return self.rate((step + 1) - 1, *coefficients)
+
+
+class _Late(Structure):
+    def __init__(self, rate: RateFunction) -> None:
+        self.rate = rate
+
+    def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
+        rate = fitted(self.rate, step, *coefficients)
+        return mx.where(step + 1 > 0, rate, rate)
+
+
+class _Apart(Structure):
+    def __init__(self, rate: RateFunction) -> None:
+        self.rate = rate
+
+    def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
+        return own_kernel(self.rate(step, *coefficients))
+
+
+def _alone(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
+    return rate(step, *coefficients)
+
+
+def _in_update(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
+    """What an optimizer makes of a rate: itself and its next step."""
+    return step + 1, rate(step, *coefficients)
+
+
+def _in_update_that_reads_the_step(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
+    """And a factor from both, as Adam computes with its bias correction."""
+    following, value = _in_update(rate, step, *coefficients)
+    return following, value, value / (1 - 0.9**following)
+
+
+def _count(use: Callable[..., Any], rate: RateFunction, types: Types) -> int:
+    """How many kernels ``use`` of ``rate`` takes, compiled, with a scalar step and coefficients of these types."""
+    arrays = [mx.array(0, mx.uint64), *(mx.zeros(shape, dtype) for shape, dtype in types)]
+    mx.eval(arrays)
+    return len(kernels(mx.compile(lambda *inputs: use(rate, *inputs))(*arrays)))

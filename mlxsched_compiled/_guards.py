@@ -1,0 +1,190 @@
+"""Guards of a trace: whether what it was made with, other than the values of arrays, is still as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from operator import getitem, is_, setitem
+from typing import Any
+
+import mlx.core as mx
+from mlx.nn import Module
+from mlx.optimizers import Optimizer
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+
+
+class Guards:
+    """Remembers how models and optimizers are laid out, and what their attributes are.
+
+    The arrays of modules, of an optimizer's state and in attributes are inputs of the graph and may be any. Everything
+    else, such as a number in an attribute, is part of the graph. Dicts, lists, tuples and sets are followed to the
+    bottom; of other objects it is seen that they are replaced, not that something in them is.
+
+    Args:
+        *roots: Optimizers and modules.
+    """
+
+    def __init__(self, *roots: Any) -> None:
+        self._roots = roots
+        self.trees: list[Any] = []
+        """Modules and the states of optimizers, whose arrays a graph captures with them."""
+        self.optimizers: list[Any] = []
+        """The optimizers found."""
+        self.held = Places()
+        """The arrays in attributes."""
+        self.changed = ""
+        """The name of the first thing that did not hold."""
+
+        self._dicts: list[dict[Any, Any]] = []
+        self._lists: list[Any] = []
+        self._children = Places()
+        self._arrays = Places()
+        self._attributes: list[dict[Any, Any]] = []
+        self._sequences: list[Any] = []
+        self._sets: list[set[Any]] = []
+        self._meanings: list[tuple[str, Any]] = []
+        self._seen: set[int] = set()
+        for root in roots:
+            self._follow(root, type(root).__name__)
+        self._keys = [*self._present_keys()]
+        self._lengths = [*self._present_lengths()]
+        self._objects = [*self._children.present()]
+        self._values = [*self._present_values()]
+        self._copies = [s.copy() for s in self._sets]
+
+    def hold(self) -> bool:
+        """Whether all is as it was, or replaced by what means the same: numbers compare by value and type."""
+        if self._identical():
+            return True
+        present = Guards(*self._roots)
+        if present._meanings == self._meanings:
+            vars(self).update(vars(present))
+            return True
+        pairs = zip(present._meanings, self._meanings, strict=False)
+        self.changed = next((now[0] for now, before in pairs if now != before), "")
+        return False
+
+    def _identical(self) -> bool:
+        """Whether every object is the one it was. Asked before every step: flat lists, and no loop in Python."""
+        return (
+            [*self._present_keys()] == self._keys
+            and [*self._present_lengths()] == self._lengths
+            and all(map(is_, self._children.present(), self._objects))
+            and {*map(type, self._arrays.present())} <= {mx.array}
+            and all(map(is_, self._present_values(), self._values))
+            and self._sets == self._copies
+        )
+
+    def _present_keys(self) -> Iterator[Any]:
+        return chain(chain.from_iterable(self._dicts), chain.from_iterable(self._attributes))
+
+    def _present_lengths(self) -> Iterator[int]:
+        return chain(map(len, self._lists), map(len, self._sequences))
+
+    def _present_values(self) -> Iterator[Any]:
+        values = map(dict.values, self._attributes)
+        return chain(chain.from_iterable(values), chain.from_iterable(self._sequences))
+
+    def _follow(self, owner: Any, name: str) -> None:
+        """Follows a module or an optimizer."""
+        if isinstance(owner, Module):
+            self._capture(owner, name)
+        else:
+            self.optimizers.append(owner)
+            self._follow_attributes(vars(owner), name)
+
+    def _capture(self, tree: Any, name: str) -> None:
+        if id(tree) not in self._seen:
+            self.trees.append(tree)
+            self._follow_tree(tree, name)
+
+    def _follow_tree(self, node: Any, name: str) -> None:
+        """Follows what a graph captures: a module, or dicts and lists of arrays and of these."""
+        if not self._is_new(node):
+            return
+        if isinstance(node, dict):
+            self._dicts.append(node)
+        elif isinstance(node, (list, tuple)):
+            self._lists.append(node)
+        for key, child in _items(node):
+            if isinstance(child, mx.array):
+                self._arrays.add(node, key)
+            else:
+                self._children.add(node, key)
+                self._follow_tree(child, f"{name}.{key}")
+            self._meanings.append((f"{name}.{key}", _meaning(child)))
+        if isinstance(node, Module):
+            self._follow_attributes(vars(node), name)
+
+    def _follow_attributes(self, node: Any, name: str) -> None:
+        """Follows what is part of a graph: the attributes of a module or an optimizer, and the containers in them."""
+        if not self._is_new(node):
+            return
+        if isinstance(node, dict):
+            self._attributes.append(node)
+        elif isinstance(node, set):
+            self._sets.append(node)
+        else:
+            self._sequences.append(node)
+        for key, child in _items(node):
+            its_name = f"{name}.{key}"
+            if isinstance(child, mx.array) and not isinstance(node, tuple):
+                self.held.add(node, key)
+            elif isinstance(child, (Module, Optimizer)):
+                self._follow(child, its_name)
+            elif key == "_state" and isinstance(child, dict):
+                self._capture(child, its_name)
+            elif isinstance(child, (dict, list, tuple, set)):
+                self._follow_attributes(child, its_name)
+            self._meanings.append((its_name, _meaning(child)))
+
+    def _is_new(self, node: Any) -> bool:
+        is_new = id(node) not in self._seen
+        self._seen.add(id(node))
+        return is_new
+
+
+class Places:
+    """Containers, and a key in each."""
+
+    def __init__(self) -> None:
+        self._containers: list[Any] = []
+        self._keys: list[Any] = []
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def add(self, container: Any, key: Any) -> None:
+        """One more place."""
+        self._containers.append(container)
+        self._keys.append(key)
+
+    def present(self) -> Iterator[Any]:
+        """What stands there now."""
+        return map(getitem, self._containers, self._keys)
+
+    def put(self, values: list[Any]) -> None:
+        """Puts something else there."""
+        for _ in map(setitem, self._containers, self._keys, values):
+            pass
+
+
+def _items(node: Any) -> Any:
+    """Keys and what is there, of a container; of anything else, nothing."""
+    if isinstance(node, dict):
+        return node.items()
+    return enumerate(node) if isinstance(node, (list, tuple)) else ()
+
+
+def _meaning(value: Any) -> Any:
+    """What two values share that mean the same to a trace."""
+    if isinstance(value, mx.array):
+        return mx.array  # whatever is in it
+    if isinstance(value, set):
+        return frozenset(value)
+    if isinstance(value, (dict, list, tuple)) and not isinstance(value, Module):
+        return type(value)  # what is in it is followed
+    if isinstance(value, _PLAIN):
+        return type(value), repr(value)  # so that nan is itself, and -0.0 is not 0.0
+    return id(value)  # kept alive by the guards

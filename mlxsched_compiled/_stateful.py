@@ -1,0 +1,205 @@
+"""A function compiled with the present state of a model and an optimizer as its input and its output.
+
+A function that MLX compiles sees what it captured: arrays, at places fixed by its first call. Whatever else Python does
+between two calls is lost on it. So guards are asked before each call, and where they do not hold it is compiled anew.
+And a trace reports what it touched: random numbers, schedules. Where that was not captured, the trace is thrown away
+and made again. An exception inside a trace is carried past MLX, so that MLX puts the arrays back, and then raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mlx.core as mx
+from mlx.nn import Module
+
+from ._guards import Guards
+from .schedule import Schedule, called_schedules
+
+_ATTEMPTS = 4
+"""Traces of one call. A further one would not help: a schedule made inside the trace is another one each time."""
+
+
+class Stateful:
+    """``body``, compiled.
+
+    Args:
+        body: What to compile: it may read and write model, optimizer and ``more``, draw random numbers, call schedules,
+            and returns a tree of arrays.
+        model: The model.
+        optimizers: The optimizer in a list; none if ``body`` has nothing to do with one.
+        more: Other lists of arrays that ``body`` reads and writes.
+        reads_modules: Whether ``body`` reads more of the model than arrays which its arguments say where to find. If
+            not, modules need no look before each call: where they are laid out in another way, MLX traces again.
+        prepare: Called before each compilation.
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        model: Module,
+        optimizers: list[Any],
+        more: list[Any],
+        *,
+        reads_modules: bool = True,
+        prepare: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._body = body
+        self._model = model
+        self._optimizers = optimizers
+        self._more = more
+        self._reads_modules = reads_modules
+        self._prepare = prepare
+        self._draws = False  # not from the start: most models draw nothing, and the random state costs a little
+        self._schedules: list[Schedule] = []
+        self._held: list[Any] = []
+        self._failures: list[BaseException] = []
+        self._guards: Guards | None = None
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        for attempt in range(_ATTEMPTS):
+            undo: Callable[[], None] | None = None
+            if self._guards is None or not self._guards.hold():
+                undo = self._compile(last=attempt == _ATTEMPTS - 1)
+            try:
+                return self._call(arguments, named)
+            except BaseException as error:
+                self._guards = None
+                if undo is not None:
+                    undo()
+                if not isinstance(error, _AgainError):
+                    raise
+        raise AssertionError("the last attempt is never made again")
+
+    def _call(self, arguments: Any, named: Any) -> Any:
+        assert self._guards is not None
+        held = self._guards.held
+        self._held[:] = held.present()
+        result = self._compiled(*arguments, **named)
+        if self._failures:
+            _set_random_key(result)
+            raise self._failures.pop()
+        held.put(self._held)
+        return result
+
+    def _compile(self, last: bool) -> Callable[[], None]:
+        """Compiles for the present layout, and returns what undoes that."""
+        undo = _restorer(Guards(*self._optimizers))
+        try:
+            self._prepare()
+            for optimizer in self._optimizers:
+                _initialize(optimizer, self._model)
+        except BaseException:
+            undo()
+            raise
+        # The optimizer comes first: of its step + 1 and an equal one of a schedule's, MLX keeps the earlier.
+        everything = Guards(*self._optimizers, self._model)
+        self._guards = everything if self._reads_modules else Guards(*self._optimizers)
+        schedules = {id(s): s for s in [*self._schedules, *_schedulers(everything.optimizers)]}
+        outputs = [everything.trees, self._more, self._held, *([mx.random.state] if self._draws else [])]
+        inputs = [outputs, [s.state for s in schedules.values()]]
+        self._failures.clear()
+        self._compiled = mx.compile(self._traced(everything, outputs, schedules, last), inputs=inputs, outputs=outputs)
+        return undo
+
+    def _traced(
+        self, everything: Guards, outputs: list[Any], schedules: dict[int, Schedule], last: bool
+    ) -> Callable[..., Any]:
+        """``body`` as it is traced.
+
+        An exception in it is kept as a failure. All arrays then stay as they were, and the random key is returned.
+        """
+        body, held, guards, failures, draws = self._body, self._held, self._guards, self._failures, self._draws
+        assert guards is not None
+
+        def traced(*arguments: Any, **named: Any) -> Any:
+            random: Any = mx.random.state
+            key = random[0]
+            before = list(_contents(outputs))
+            attributes = [*guards.held.present()]
+            try:
+                if not everything.hold():
+                    raise _AgainError
+                with called_schedules() as called:
+                    guards.held.put(held)
+                    try:
+                        result = body(*arguments, **named)
+                    finally:
+                        held[:] = guards.held.present()
+                        guards.held.put(attributes)
+                if not draws and random[0] is not key:
+                    self._draws = True
+                    raise _AgainError
+                if not last and any(id(schedule) not in schedules for schedule in called):
+                    self._schedules = called
+                    raise _AgainError
+            except BaseException as error:
+                for container, content in before:
+                    _refill(container, content)
+                failures.append(error)
+                return key
+            return result
+
+        return traced
+
+
+class _AgainError(Exception):
+    """A trace touched something that it had not captured."""
+
+
+def _initialize(optimizer: Any, model: Module) -> None:
+    """Gives an optimizer its state for what the model trains, and puts the step first in it."""
+    optimizer.init(model.trainable_parameters())
+    for each in Guards(optimizer).optimizers:
+        state = each.state
+        if "step" in state:
+            _refill(state, {"step": state["step"], **state})
+
+
+def _schedulers(optimizers: list[Any]) -> Iterator[Schedule]:
+    """The schedules that optimizers were given."""
+    for optimizer in optimizers:
+        schedulers = getattr(optimizer, "_schedulers", {}).values()
+        yield from (schedule for schedule in schedulers if isinstance(schedule, Schedule))
+
+
+def _restorer(guards: Guards) -> Callable[[], None]:
+    """What puts optimizers back to before they were initialized."""
+    before = list(_contents(guards.trees))
+    initialized = [(vars(optimizer), vars(optimizer).get("_initialized")) for optimizer in guards.optimizers]
+
+    def restore() -> None:
+        for container, content in before:
+            _refill(container, content)
+        for attributes, value in initialized:
+            attributes["_initialized"] = value
+
+    return restore
+
+
+def _set_random_key(key: mx.array) -> None:
+    words: Any = key.tolist()
+    high, low = words
+    mx.random.seed(high << 32 | low)
+
+
+def _contents(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Each dict and list of a tree, with a copy of what is in it."""
+    if isinstance(node, dict):
+        yield node, dict(node)
+        for value in node.values():
+            yield from _contents(value)
+    elif isinstance(node, (list, tuple)):
+        if isinstance(node, list):
+            yield node, list(node)
+        for value in node:
+            yield from _contents(value)
+
+
+def _refill(container: Any, content: Any) -> None:
+    if isinstance(container, dict):
+        dict.clear(container)
+        dict.update(container, content)
+    else:
+        container[:] = content
