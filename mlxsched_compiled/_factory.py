@@ -8,6 +8,7 @@ from inspect import Parameter, signature
 from typing import ParamSpec
 
 from ._bound import Bound
+from ._call import Call
 from .schedule import Schedule
 
 P = ParamSpec("P")
@@ -20,18 +21,14 @@ def factory(make: Callable[P, Bound]) -> Callable[P, Schedule]:
     """
     parameters = signature(make).parameters
     defaults = {name: p.default for name, p in parameters.items() if p.default is not Parameter.empty}
-    options = {name for name, p in parameters.items() if p.kind is Parameter.KEYWORD_ONLY}
 
     @wraps(make)
     def called(*args: P.args, **kwargs: P.kwargs) -> Schedule:
         made = make(*args, **kwargs)
         given = {**defaults, **dict(zip(parameters, args, strict=False)), **kwargs}
-        remembered = {
-            name: list(given[name]) if isinstance(given[name], list) else given[name]  # which its owner may change
-            for name in parameters
-            if not (name in options and given[name] is defaults.get(name))
-        }
-        return Schedule._of(made, (called, (), remembered))
+        # In the order of the signature, and apart from lists that their owner may change.
+        arguments = {n: list(given[n]) if isinstance(given[n], list) else given[n] for n in parameters}
+        return Schedule._of(made, Call(called, kwargs=arguments))
 
     called.__annotations__["return"] = Schedule
     package = __name__.partition(".")[0]

@@ -28,7 +28,7 @@ class Guards:
     def __init__(self, *roots: Any) -> None:
         self._roots = roots
         self.trees: list[Any] = []
-        """Modules and the states of optimizers, whose arrays a graph captures with them."""
+        """Modules and the states of optimizers, whose arrays a graph captures with this list: the present ones."""
         self.optimizers: list[Any] = []
         """The optimizers found."""
         self.held = Places()
@@ -59,7 +59,9 @@ class Guards:
             return True
         present = Guards(*self._roots)
         if present._meanings == self._meanings:
+            captured = self.trees
             vars(self).update(vars(present))
+            captured[:], self.trees = self.trees, captured
             return True
         pairs = zip(present._meanings, self._meanings, strict=False)
         self.changed = next((now[0] for now, before in pairs if now != before), "")

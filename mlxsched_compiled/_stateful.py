@@ -96,8 +96,9 @@ class Stateful:
         # The optimizer comes first: of its step + 1 and an equal one of a schedule's, MLX keeps the earlier.
         everything = Guards(*self._optimizers, self._model)
         self._guards = everything if self._reads_modules else Guards(*self._optimizers)
+        modules = [] if self._reads_modules else [self._model]
         schedules = {id(s): s for s in [*self._schedules, *_schedulers(everything.optimizers)]}
-        outputs = [everything.trees, self._more, self._held, *([mx.random.state] if self._draws else [])]
+        outputs = [self._guards.trees, modules, self._more, self._held, *([mx.random.state] if self._draws else [])]
         inputs = [outputs, [s.state for s in schedules.values()]]
         self._failures.clear()
         self._compiled = mx.compile(self._traced(everything, outputs, schedules, last), inputs=inputs, outputs=outputs)

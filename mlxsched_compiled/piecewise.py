@@ -8,6 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from ._bound import Bound, as_bound, bound
+from ._call import Call
 from ._checks import Count, Number, count, finite, increasing, listed, one_of, static
 from ._factory import factory
 from ._joins import joined
@@ -126,7 +127,7 @@ def table(values: Any) -> Schedule:
     if not (mx.isfinite(mx.min(rates)) & mx.isfinite(mx.max(rates))).item():
         raise ValueError("values must be finite in float32, but some are not.")
     last = rates.size - 1
-    return Schedule._of(bound(_looked_up, rates, last), (table, (), {"values": rates}))
+    return Schedule._of(bound(_looked_up, rates, last), Call(table, kwargs={"values": rates}))
 
 
 def _looked_up(step: mx.array, values: mx.array, last: mx.array) -> mx.array:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from threading import get_ident
 from typing import Any
+from weakref import WeakSet
 
 import mlx.core as mx
 
 from ._bound import Bound, Operand, as_bound, composite
+from ._call import Call
 from ._checks import Number, count, finite, whole
 from ._graph import Graph, Inlined, inlined
 from ._rates import Function
-
-_Call = tuple[Callable[..., "Schedule"], tuple[Any, ...], dict[str, Any]]
 
 
 class Schedule(Bound):
@@ -52,27 +51,31 @@ class Schedule(Bound):
         Schedule(<function power_law at 0x...>, 0.1, 100)
     """
 
-    __slots__ = ("__weakref__", "_call", "_graph")
+    __slots__ = ("__weakref__", "_call", "_graph", "_wholes")
 
     def __init__(self, rate: Callable[..., Any], *hyperparameters: Number) -> None:
         if not callable(rate):
             raise TypeError(f"rate must be a function of the step, but got {rate!r}.")
         super().__init__(Function(rate), [_array(i, value) for i, value in enumerate(hyperparameters)], [rate])
-        self._bind((Schedule, (rate, *hyperparameters), {}))
+        self._bind(Call(Schedule, (rate, *hyperparameters)))
 
     @classmethod
-    def _of(cls, made: Bound, call: _Call) -> Schedule:
+    def _of(cls, made: Bound, call: Call) -> Schedule:
         """The schedule that computes what ``made`` does, made by ``call``."""
         schedule = cls.__new__(cls)
         Bound.__init__(schedule, made.structure, made.state, made.functions)
         schedule._bind(call)
         return schedule
 
-    def _bind(self, call: _Call) -> None:
+    def _bind(self, call: Call) -> None:
         with suppress(ValueError, RuntimeError):  # what is being traced cannot be evaluated
             mx.eval(self._state)
         self._call = call
         self._graph = Graph(self.structure)
+        self._wholes: WeakSet[Schedule] = WeakSet()  # schedules made of this one
+        for operand in call.operands():
+            if isinstance(operand, Schedule):
+                operand._wholes.add(self)
 
     def __call__(self, step: int | mx.array) -> mx.array:
         """The rate at ``step``.
@@ -97,6 +100,11 @@ class Schedule(Bound):
             pass
         return inlined(self.structure, step, *self._state)
 
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The present arguments of the call that made the schedule, by name."""
+        return self._call.hyperparameters
+
     def retune(self, **hyperparameters: Any) -> None:
         """Gives this schedule other hyperparameters, while it is in use.
 
@@ -120,27 +128,31 @@ class Schedule(Bound):
             >>> schedule(0), schedule
             (array(0.2, dtype=float32), cosine_decay(init=0.2, decay_steps=100, end=0.0))
         """
-        function, args, kwargs = self._call
-        if function is Schedule:
-            from inspect import signature
+        if not hyperparameters:
+            return
+        undo: list[Callable[[], None]] = []
+        try:
+            self._become(self._call.changed(hyperparameters), undo)
+        except BaseException:
+            for step in reversed(undo):
+                step()
+            raise
 
-            rate, *values = args
-            try:
-                names = list(signature(rate).parameters)[1:]
-            except ValueError:  # a function of MLX itself
-                names = []
-            merged = {**dict(zip(names, values, strict=True)), **hyperparameters}
-            if unknown := merged.keys() - set(names):
-                raise TypeError(f"{self} has no hyperparameter {', '.join(sorted(unknown))}.")
-            made = Schedule(rate, *merged.values())
-        elif function in _OPERATIONS:
-            raise TypeError(f"{self} has no hyperparameters of its own; retune it by combining retuned schedules.")
-        else:
-            made = function(*args, **{**kwargs, **hyperparameters})
+    def _become(self, made: Schedule, undo: list[Callable[[], None]]) -> None:
+        """Takes over the hyperparameters of ``made``, and has what is made of this schedule made again."""
         if made.structure != self.structure or made.types != self.types:
             raise ValueError(f"{made} is compiled differently from {self}; use it as a new schedule.")
+        state, call = [*self._state], self._call
+
+        def restore() -> None:
+            self._state[:] = state
+            self._call = call
+
+        undo.append(restore)
         self._state[:] = made._state
         self._call = made._call
+        for made_of_it in list(self._wholes):
+            made_of_it._become(made_of_it._call.changed({}), undo)
 
     def __mul__(self, other: Operand) -> Schedule:
         return _operation(operator.mul, self, other)
@@ -170,28 +182,22 @@ class Schedule(Bound):
         return _operation(operator.neg, self)
 
     def __repr__(self) -> str:
-        function, args, kwargs = self._call
-        if function in _OPERATIONS:
-            sign, _ = _OPERATIONS[function]
-            return f"({args[0]!r} {sign} {args[1]!r})" if len(args) == 2 else f"({sign}{args[0]!r})"
-        words = [repr(a) for a in args] + [f"{name}={value!r}" for name, value in kwargs.items()]
-        return f"{function.__name__}({', '.join(words)})"
+        return str(self._call)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        function, args, kwargs = self._call
-        return partial(function, **kwargs), args
+        return self._call.reduced()
 
 
 Schedule.__module__ = "mlxsched_compiled"  # where pickles look for it
 
-_OPERATIONS: dict[Any, tuple[str, Callable[..., mx.array]]] = {
-    operator.mul: ("*", lambda step, parts: parts[0](step) * parts[1](step)),
-    operator.add: ("+", lambda step, parts: parts[0](step) + parts[1](step)),
-    operator.sub: ("-", lambda step, parts: parts[0](step) - parts[1](step)),
-    operator.truediv: ("/", lambda step, parts: parts[0](step) / parts[1](step)),
-    operator.neg: ("-", lambda step, parts: -parts[0](step)),
+_OPERATIONS: dict[Any, Callable[..., mx.array]] = {
+    operator.mul: lambda step, parts: parts[0](step) * parts[1](step),
+    operator.add: lambda step, parts: parts[0](step) + parts[1](step),
+    operator.sub: lambda step, parts: parts[0](step) - parts[1](step),
+    operator.truediv: lambda step, parts: parts[0](step) / parts[1](step),
+    operator.neg: lambda step, parts: -parts[0](step),
 }
-"""What Python calls for a sign, and the rate it makes of two rates."""
+"""The rate that an operator makes of rates."""
 
 _listeners: dict[int, list[Schedule]] = {}
 """Threads that want to know which schedules they call, and those called."""
@@ -215,7 +221,7 @@ def called_schedules() -> Iterator[list[Schedule]]:
 
 def _operation(function: Callable[..., Any], *operands: Operand) -> Schedule:
     parts = [as_bound(f"operand {i}", operand) for i, operand in enumerate(operands)]
-    return Schedule._of(composite(_OPERATIONS[function][1], parts), (function, operands, {}))
+    return Schedule._of(composite(_OPERATIONS[function], parts), Call(function, operands))
 
 
 def _steps(value: Any) -> mx.array:
