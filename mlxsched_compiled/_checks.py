@@ -21,13 +21,14 @@ Count = int | mx.array
 
 FLOAT32_MAX = float(mx.finfo(mx.float32).max)
 _COUNT_MAX = 2**63 - 1
+_ULPS = 4
 
 
 def finite(name: str, value: Any, *, at_least: float = -math.inf) -> Number:
     """``value`` as a float that float32 can hold."""
     if isinstance(value, mx.array):
         return _scalar(name, value, mx.float32)
-    if isinstance(value, (bool, str, bytes)) or not hasattr(value, "__float__"):
+    if _is_no_number(value) or not hasattr(value, "__float__"):
         raise TypeError(f"{name} must be a number, but got {value!r}.")
     try:
         number = float(value)
@@ -59,27 +60,23 @@ def count(name: str, value: Any, *, at_least: int = 1) -> Count:
 
 
 def whole(name: str, value: Any) -> int:
-    """``value`` as an int."""
-    if isinstance(value, (bool, str, bytes)):
+    """``value`` as an int; a float next to a whole number, as arithmetic with fractions leaves it, is that number."""
+    if _is_no_number(value) or not (hasattr(value, "__index__") or hasattr(value, "__float__")):
         raise TypeError(f"{name} must be a whole number, but got {value!r}.")
-    try:
+    if hasattr(value, "__index__"):
         return operator.index(value)
-    except TypeError:
-        pass
-    if not hasattr(value, "__float__"):
-        raise TypeError(f"{name} must be a whole number, but got {value!r}.")
     number = float(value)
-    if not number.is_integer():
+    if not math.isfinite(number) or abs(number - round(number)) > _ULPS * math.ulp(number):
         raise ValueError(f"{name} must be a whole number, but got {value!r}.")
-    return int(number)
+    return round(number)
 
 
-def increasing(name: str, values: Iterable[Any]) -> list[Count]:
-    """``values`` as counts from 0, each above the one before."""
+def starting(name: str, values: Iterable[Any]) -> list[Count]:
+    """``values`` as counts from 0, none below the one before."""
     counts = [count(f"{name}[{i}]", value, at_least=0) for i, value in enumerate(listed(name, values))]
     known = [c for c in counts if isinstance(c, int)]
-    if any(a >= b for a, b in zip(known, known[1:], strict=False)):
-        raise ValueError(f"{name} must increase strictly, but got {known}.")
+    if known != sorted(known):
+        raise ValueError(f"{name} must not decrease, but got {known}.")
     return counts
 
 
@@ -102,6 +99,11 @@ def one_of(name: str, value: Any, known: Collection[str]) -> str:
     if value not in known:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, known))}, but got {value!r}.")
     return str(value)
+
+
+def _is_no_number(value: Any) -> bool:
+    """Whether ``value`` is a bool (NumPy's too) or a text, which Python would take for numbers."""
+    return isinstance(value, (bool, str, bytes)) or getattr(getattr(value, "dtype", None), "kind", None) == "b"
 
 
 def _scalar(name: str, value: mx.array, dtype: mx.Dtype) -> mx.array:

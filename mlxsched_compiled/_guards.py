@@ -31,6 +31,8 @@ class Guards:
         """Modules and the states of optimizers, whose arrays a graph captures with this list: the present ones."""
         self.optimizers: list[Any] = []
         """The optimizers found."""
+        self.arrays = Places()
+        """The arrays in those."""
         self.held = Places()
         """The arrays in attributes."""
         self.changed = ""
@@ -39,7 +41,6 @@ class Guards:
         self._dicts: list[dict[Any, Any]] = []
         self._lists: list[Any] = []
         self._children = Places()
-        self._arrays = Places()
         self._attributes: list[dict[Any, Any]] = []
         self._sequences: list[Any] = []
         self._sets: list[set[Any]] = []
@@ -73,7 +74,7 @@ class Guards:
             [*self._present_keys()] == self._keys
             and [*self._present_lengths()] == self._lengths
             and all(map(is_, self._children.present(), self._objects))
-            and {*map(type, self._arrays.present())} <= {mx.array}
+            and {*map(type, self.arrays.present())} <= {mx.array}
             and all(map(is_, self._present_values(), self._values))
             and self._sets == self._copies
         )
@@ -111,7 +112,7 @@ class Guards:
             self._lists.append(node)
         for key, child in _items(node):
             if isinstance(child, mx.array):
-                self._arrays.add(node, key)
+                self.arrays.add(node, key)
             else:
                 self._children.add(node, key)
                 self._follow_tree(child, f"{name}.{key}")

@@ -16,7 +16,7 @@ import mlx.core as mx
 
 from ._bound import Bound, bound
 from ._checks import Count, Number
-from ._rates import Structure
+from ._rates import Structure, constant_rate
 
 _LEAST = 1e-30  # below any weight of a step, and above 0, whose logarithm is not finite
 
@@ -99,7 +99,9 @@ SHAPES: dict[str, tuple[Weights, Callable[[Count], tuple[Number, ...]]]] = {
 
 
 def ramp(init: Number, end: Number, steps: Count, shape: str = "linear", *, power: Number = 1.0) -> Bound:
-    """The schedule of a ramp, its arguments checked before."""
+    """A ramp, its arguments checked before. One of no steps is at its end from the start."""
+    if not isinstance(steps, mx.array) and steps == 0:
+        return bound(constant_rate, end)
     weights, coefficients = SHAPES[shape]
     if isinstance(power, mx.array) or power != 1:
         return bound(PoweredRamp(weights), init, end, steps, power, *coefficients(steps))

@@ -148,10 +148,12 @@ class Function:
         function = owner if self.method is None else MethodType(self.method, owner)
         try:
             value = function(step, *coefficients)
-        except Exception as error:
+        except ValueError as error:
+            if "function transformations" not in str(error):  # MLX's words for a look at a value inside a trace
+                raise
             raise TypeError(
-                f"{self} cannot be traced by MLX: it raised {type(error).__name__} ({error}). A rate may not look at "
-                f"the value of the step (.item(), if step < n); tabulate(function, steps) takes any function of an int."
+                f"{self} cannot be traced by MLX: a rate may not look at the value of the step (.item(), float(step), "
+                f"if step < n). tabulate(function, steps) takes any function of an int."
             ) from error
         if isinstance(value, mx.array):
             if not _fits(value, step, *coefficients):

@@ -8,15 +8,20 @@ and made again. An exception inside a trace is carried past MLX, so that MLX put
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from warnings import warn
 
 import mlx.core as mx
 from mlx.nn import Module
+from mlx.utils import tree_flatten
 
+from ._data import is_concrete
 from ._guards import Guards
 from .schedule import Schedule, called_schedules
 
+_PATIENCE = 5
+"""Traces in a row, because of one attribute, after which a warning is due."""
 _ATTEMPTS = 4
 """Traces of one call. A further one would not help: a schedule made inside the trace is another one each time."""
 
@@ -27,8 +32,9 @@ class Stateful:
     Args:
         body: What to compile: it may read and write model, optimizer and ``more``, draw random numbers, call schedules,
             and returns a tree of arrays.
-        model: The model.
         optimizers: The optimizer in a list; none if ``body`` has nothing to do with one.
+        model: The model.
+        modules: Other models.
         more: Other lists of arrays that ``body`` reads and writes.
         reads_modules: Whether ``body`` reads more of the model than arrays which its arguments say where to find. If
             not, modules need no look before each call: where they are laid out in another way, MLX traces again.
@@ -38,16 +44,18 @@ class Stateful:
     def __init__(
         self,
         body: Callable[..., Any],
+        optimizers: Sequence[Any],
         model: Module,
-        optimizers: list[Any],
+        modules: Sequence[Module],
         more: list[Any],
         *,
         reads_modules: bool = True,
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self._body = body
+        self._optimizers = list(optimizers)
         self._model = model
-        self._optimizers = optimizers
+        self._modules = [model, *modules]
         self._more = more
         self._reads_modules = reads_modules
         self._prepare = prepare
@@ -56,11 +64,16 @@ class Stateful:
         self._held: list[Any] = []
         self._failures: list[BaseException] = []
         self._guards: Guards | None = None
+        self.traces = 0
+        """How often ``body`` was traced."""
+        self._changed = ""
+        self._in_a_row = 0
+        self._warned = False
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         for attempt in range(_ATTEMPTS):
             undo: Callable[[], None] | None = None
-            if self._guards is None or not self._guards.hold():
+            if not self._is_up_to_date():
                 undo = self._compile(last=attempt == _ATTEMPTS - 1)
             try:
                 return self._call(arguments, named)
@@ -71,6 +84,30 @@ class Stateful:
                 if not isinstance(error, _AgainError):
                     raise
         raise AssertionError("the last attempt is never made again")
+
+    def _is_up_to_date(self) -> bool:
+        if self._guards is None:
+            return False
+        if self._guards.hold():
+            self._in_a_row = 0
+            return True
+        _count_in_arrays(self._guards.optimizers)
+        if self._guards.hold():
+            return True
+        self._warn_of(self._guards.changed)
+        return False
+
+    def _warn_of(self, changed: str) -> None:
+        """Warns once where the same attribute has changed before each of several steps."""
+        self._in_a_row = self._in_a_row + 1 if changed == self._changed else 1
+        self._changed = changed
+        if self._in_a_row == _PATIENCE and changed and not self._warned:
+            self._warned = True
+            warn(
+                f"{changed} has changed before each of the last {_PATIENCE} steps, and each time the step was traced "
+                f"and its kernels were built again. An mx.array in its place is an input; so is what a schedule gives.",
+                stacklevel=4,
+            )
 
     def _call(self, arguments: Any, named: Any) -> Any:
         assert self._guards is not None
@@ -89,14 +126,18 @@ class Stateful:
         try:
             self._prepare()
             for optimizer in self._optimizers:
-                _initialize(optimizer, self._model)
+                optimizer.init(self._model.trainable_parameters())
+            found = Guards(*self._optimizers).optimizers
+            _count_in_arrays(found)
+            for optimizer in found:
+                _put_step_first(optimizer.state)
         except BaseException:
             undo()
             raise
         # The optimizer comes first: of its step + 1 and an equal one of a schedule's, MLX keeps the earlier.
-        everything = Guards(*self._optimizers, self._model)
+        everything = Guards(*self._optimizers, *self._modules)
         self._guards = everything if self._reads_modules else Guards(*self._optimizers)
-        modules = [] if self._reads_modules else [self._model]
+        modules = [] if self._reads_modules else self._modules
         schedules = {id(s): s for s in [*self._schedules, *_schedulers(everything.optimizers)]}
         outputs = [self._guards.trees, modules, self._more, self._held, *([mx.random.state] if self._draws else [])]
         inputs = [outputs, [s.state for s in schedules.values()]]
@@ -115,6 +156,7 @@ class Stateful:
         assert guards is not None
 
         def traced(*arguments: Any, **named: Any) -> Any:
+            self.traces += 1
             random: Any = mx.random.state
             key = random[0]
             before = list(_contents(outputs))
@@ -122,6 +164,7 @@ class Stateful:
             try:
                 if not everything.hold():
                     raise _AgainError
+                _refuse_inlining(outputs, [arguments, named])
                 with called_schedules() as called:
                     guards.held.put(held)
                     try:
@@ -149,13 +192,33 @@ class _AgainError(Exception):
     """A trace touched something that it had not captured."""
 
 
-def _initialize(optimizer: Any, model: Module) -> None:
-    """Gives an optimizer its state for what the model trains, and puts the step first in it."""
-    optimizer.init(model.trainable_parameters())
-    for each in Guards(optimizer).optimizers:
-        state = each.state
-        if "step" in state:
-            _refill(state, {"step": state["step"], **state})
+def _refuse_inlining(captured: Any, arguments: Any) -> None:
+    """Raises if this is part of somebody else's trace, which would lose what happens to ``captured``."""
+    one = next((array for array in _arrays(captured)), None)
+    if one is not None and is_concrete(one) and not all(map(is_concrete, _arrays(arguments))):
+        raise RuntimeError(
+            "A compiled step or update was called inside a function that is itself being transformed (mx.compile, "
+            "mx.grad, mx.vmap) and does not have model and optimizer as inputs: they would not be trained. Call it "
+            "outside of such functions."
+        )
+
+
+def _arrays(tree: Any) -> Iterator[mx.array]:
+    leaves: Any = tree_flatten(tree)
+    return (leaf for _, leaf in leaves if isinstance(leaf, mx.array))
+
+
+def _count_in_arrays(optimizers: list[Any]) -> None:
+    """Turns steps that were assigned as numbers into arrays, as which they count on."""
+    for optimizer in optimizers:
+        step = optimizer.state.get("step")
+        if step is not None and not isinstance(step, mx.array):
+            optimizer.state["step"] = mx.array(int(step), mx.uint64)
+
+
+def _put_step_first(state: dict[str, Any]) -> None:
+    if "step" in state:
+        _refill(state, {"step": state["step"], **state})
 
 
 def _schedulers(optimizers: list[Any]) -> Iterator[Schedule]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import mlx.core as mx
 
 from ._bound import Bound, Operand, as_bound, composite, rate_at
-from ._checks import Count, Number, count, finite, increasing, listed, one_of
+from ._checks import Count, Number, count, finite, listed, one_of, starting
 from ._factory import factory
 from ._joins import joined
 from ._ramps import SHAPES, ramp
@@ -29,8 +29,8 @@ def join_schedules(schedules: Sequence[Operand], boundaries: Sequence[Count]) ->
         A schedule, float32, of the shape of the step.
 
     Raises:
-        ValueError: If there is no schedule, the numbers do not match, or the boundaries do not increase strictly from
-            0.
+        ValueError: If there is no schedule, the numbers do not match, or the boundaries decrease.
+            Equal ones leave nothing to the schedule between them.
         TypeError: If a schedule is none of the three.
 
     Source: ``mlx.optimizers.join_schedules``.
@@ -45,7 +45,7 @@ def join_schedules(schedules: Sequence[Operand], boundaries: Sequence[Count]) ->
     parts = [as_bound(f"schedules[{i}]", s) for i, s in enumerate(listed("schedules", schedules))]
     if not parts:
         raise ValueError("schedules must not be empty.")
-    starts = increasing("boundaries", boundaries)
+    starts = starting("boundaries", boundaries)
     if len(starts) != len(parts) - 1:
         raise ValueError(f"boundaries must be one fewer than the {len(parts)} schedules, but got {len(starts)}.")
     return joined(parts, starts)

@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from ._bound import Bound, as_bound, bound
 from ._call import Call
-from ._checks import Count, Number, count, finite, increasing, listed, one_of, static
+from ._checks import Count, Number, count, finite, listed, one_of, starting, static
 from ._factory import factory
 from ._joins import joined
 from ._ramps import SHAPES, ramp
@@ -31,8 +31,8 @@ def piecewise_constant(values: Sequence[Number], boundaries: Sequence[Count]) ->
         A schedule, float32, of the shape of the step. Four kernels at most, for any number of values.
 
     Raises:
-        ValueError: If a value is not finite, the numbers do not match, or the boundaries do not increase strictly from
-            0.
+        ValueError: If a value is not finite, the numbers do not match, or the boundaries decrease.
+            Equal ones leave nothing to the value between them.
         TypeError: If a value is not a number.
 
     Source: ``MultiStepLR`` in PyTorch; ``piecewise_constant_schedule`` in Optax.
@@ -44,7 +44,7 @@ def piecewise_constant(values: Sequence[Number], boundaries: Sequence[Count]) ->
         array([1, 1, 0.5, 0.5, 0.1, 0.1], dtype=float32)
     """
     rates = [finite(f"values[{i}]", value) for i, value in enumerate(listed("values", values))]
-    starts = increasing("boundaries", boundaries)
+    starts = starting("boundaries", boundaries)
     if len(rates) != len(starts) + 1:
         raise ValueError(f"values must be one more than the {len(starts)} boundaries, but got {len(rates)}.")
     return joined([as_bound("values", rate) for rate in rates], starts)
@@ -68,8 +68,8 @@ def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shap
         A schedule, float32, of the shape of the step. Six kernels at most, for any number of knots.
 
     Raises:
-        ValueError: If a value is not finite, the numbers do not match or are 0, the steps do not increase strictly from
-            0, or the shape is unknown.
+        ValueError: If a value is not finite, the numbers do not match or are 0, the steps decrease, or the
+            shape is unknown. At two equal steps the rate jumps.
         TypeError: If a value is not a number.
 
     Source: ``piecewise_interpolate_schedule`` in Optax.
@@ -81,13 +81,15 @@ def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shap
         array([0, 0, 0.5, 1, 0.75, 0.5], dtype=float32)
     """
     rates = [finite(f"values[{i}]", value) for i, value in enumerate(listed("values", values))]
-    knots = increasing("steps", steps)
+    knots = starting("steps", steps)
     if not rates or len(rates) != len(knots):
         raise ValueError(f"values must be as many as the {len(knots)} steps and at least 1, but got {len(rates)}.")
     shape = one_of("shape", shape, SHAPES)
     if len(rates) == 1:
         return as_bound("values", rates[0])
     legs = [ramp(a, b, to - at, shape) for a, b, at, to in zip(rates, rates[1:], knots, knots[1:], strict=False)]
+    if isinstance(knots[0], int) and knots[0] == knots[1]:  # a jump, before which the first value holds
+        return joined([as_bound("values", rates[0]), *legs[1:]], knots[1:-1])
     return delayed(joined(legs, [knot - knots[0] for knot in knots[1:-1]]), knots[0])
 
 

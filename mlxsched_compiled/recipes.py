@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import accumulate
 
 import mlx.core as mx
 
@@ -11,7 +13,7 @@ from ._checks import Count, Number, count, finite, one_of, positive, static
 from ._factory import factory
 from ._joins import joined
 from ._ramps import SHAPES, ramp
-from .compose import cooled, finely, warmed
+from .compose import finely
 
 
 @factory
@@ -26,7 +28,8 @@ def warmup_cosine_decay(
     Args:
         peak: The rate at the end of the warmup.
         warmup_steps: Steps of the warmup, at least 0.
-        total_steps: Steps of warmup and decay together, more than ``warmup_steps``.
+        total_steps: Steps of warmup and decay together, at least ``warmup_steps``: none left is an empty
+            decay.
         init: The rate at step 0.
         end: The rate from step ``total_steps`` on.
 
@@ -34,7 +37,7 @@ def warmup_cosine_decay(
         A schedule, float32, of the shape of the step.
 
     Raises:
-        ValueError: If a rate is not finite, steps are not whole numbers, or ``warmup_steps >= total_steps``.
+        ValueError: If a rate is not finite, steps are not whole numbers, or ``warmup_steps > total_steps``.
         TypeError: If an argument is not a number.
 
     Source: ``warmup_cosine_decay_schedule`` in Optax; ``get_cosine_schedule_with_warmup`` in Transformers.
@@ -45,9 +48,7 @@ def warmup_cosine_decay(
         >>> warmup_cosine_decay(1, 4, 14)(mx.array([0, 1, 4, 9, 14, 1000]))
         array([0, 0.25, 1, 0.5, 0, 0], dtype=float32)
     """
-    steps, left = _phases(warmup_steps, total_steps)
-    decay = ramp(finite("peak", peak), finite("end", end), left, "cosine")
-    return warmed(decay, steps, finite("init", init))
+    return _warmup_and_decay(peak, warmup_steps, total_steps, init, end, "cosine")
 
 
 @factory
@@ -62,7 +63,8 @@ def warmup_linear_decay(
     Args:
         peak: The rate at the end of the warmup.
         warmup_steps: Steps of the warmup, at least 0.
-        total_steps: Steps of warmup and decay together, more than ``warmup_steps``.
+        total_steps: Steps of warmup and decay together, at least ``warmup_steps``: none left is an empty
+            decay.
         init: The rate at step 0.
         end: The rate from step ``total_steps`` on.
 
@@ -70,7 +72,7 @@ def warmup_linear_decay(
         A schedule, float32, of the shape of the step.
 
     Raises:
-        ValueError: If a rate is not finite, steps are not whole numbers, or ``warmup_steps >= total_steps``.
+        ValueError: If a rate is not finite, steps are not whole numbers, or ``warmup_steps > total_steps``.
         TypeError: If an argument is not a number.
 
     Source: ``get_linear_schedule_with_warmup`` in Transformers; Bergsma et al., "Straight to Zero: Why Linearly
@@ -82,8 +84,7 @@ def warmup_linear_decay(
         >>> warmup_linear_decay(1, 4, 14)(mx.array([0, 1, 4, 9, 14, 1000]))
         array([0, 0.25, 1, 0.5, 0, 0], dtype=float32)
     """
-    steps, left = _phases(warmup_steps, total_steps)
-    return warmed(ramp(finite("peak", peak), finite("end", end), left), steps, finite("init", init))
+    return _warmup_and_decay(peak, warmup_steps, total_steps, init, end, "linear")
 
 
 @factory
@@ -107,7 +108,7 @@ def warmup_stable_decay(
         peak: The rate of the plateau.
         warmup_steps: Steps of the warmup, at least 0.
         stable_steps: Steps of the plateau, at least 0.
-        decay_steps: Steps of the decay, at least 1.
+        decay_steps: Steps of the decay, at least 0.
         init: The rate at step 0.
         end: The rate after the decay.
         warmup_shape: Of the way up: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
@@ -132,8 +133,9 @@ def warmup_stable_decay(
     steps, stable = count("warmup_steps", warmup_steps, at_least=0), count("stable_steps", stable_steps, at_least=0)
     warmup_shape = one_of("warmup_shape", warmup_shape, SHAPES)
     decay_shape = one_of("decay_shape", decay_shape, SHAPES)
-    plateau = warmed(as_bound("peak", peak), steps, finite("init", init), warmup_shape)
-    return cooled(plateau, steps + stable, count("decay_steps", decay_steps), finite("end", end), decay_shape)
+    peak, init, end = finite("peak", peak), finite("init", init), finite("end", end)
+    down = ramp(peak, end, count("decay_steps", decay_steps, at_least=0), decay_shape)
+    return _phases([ramp(init, peak, steps, warmup_shape), as_bound("peak", peak), down], [steps, stable])
 
 
 @factory
@@ -175,12 +177,22 @@ def _noam(step: mx.array, scale: mx.array, slope: mx.array) -> mx.array:
     return scale * mx.minimum(1 / mx.sqrt(t), t * slope)
 
 
-def _phases(warmup_steps: Count, total_steps: Count) -> tuple[Count, Count]:
-    """Steps of the warmup, and those left after it."""
+def _warmup_and_decay(
+    peak: Number, warmup_steps: Count, total_steps: Count, init: Number, end: Number, shape: str
+) -> Bound:
+    peak, init, end = finite("peak", peak), finite("init", init), finite("end", end)
     steps, total = count("warmup_steps", warmup_steps, at_least=0), count("total_steps", total_steps)
-    if isinstance(steps, int) and isinstance(total, int) and steps >= total:
-        raise ValueError(f"warmup_steps must be less than total_steps, but got {steps} and {total}.")
-    return steps, total - steps
+    if isinstance(steps, int) and isinstance(total, int) and steps > total:
+        raise ValueError(f"warmup_steps must be at most total_steps, but got {steps} and {total}.")
+    return _phases([ramp(init, peak, steps), ramp(peak, end, total - steps, shape)], [steps])
+
+
+def _phases(parts: Sequence[Bound], steps: Sequence[Count]) -> Bound:
+    """Parts of so many steps one after the other, and one more; those of no steps are left out."""
+    last = parts[-1]
+    timed = [(part, count) for part, count in zip(parts, steps, strict=False) if isinstance(count, mx.array) or count]
+    starts = accumulate(count for _, count in timed)
+    return joined([*(part for part, _ in timed), last], [*starts])
 
 
 @factory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -51,7 +52,7 @@ class Schedule(Bound):
         Schedule(<function power_law at 0x...>, 0.1, 100)
     """
 
-    __slots__ = ("__weakref__", "_call", "_graph", "_wholes")
+    __slots__ = ("__weakref__", "_call", "_graph", "_is_constant", "_wholes")
 
     def __init__(self, rate: Callable[..., Any], *hyperparameters: Number) -> None:
         if not callable(rate):
@@ -72,6 +73,7 @@ class Schedule(Bound):
             mx.eval(self._state)
         self._call = call
         self._graph = Graph(self.structure)
+        self._is_constant = False  # of a graph that does not have its state as an input
         self._wholes: WeakSet[Schedule] = WeakSet()  # schedules made of this one
         for operand in call.operands():
             if isinstance(operand, Schedule):
@@ -81,14 +83,14 @@ class Schedule(Bound):
         """The rate at ``step``.
 
         Args:
-            step: Updates made so far: a whole number from 0, or an array of them, of any shape and any integer or
-                floating type.
+            step: Updates made so far: a number from 0, or an array of them, of any shape and any integer or floating
+                type. Of 7.5, the whole step below counts.
 
         Returns:
             float32, of the shape of ``step``.
 
         Raises:
-            ValueError: If ``step`` is a Python number below 0, or not whole.
+            ValueError: If ``step`` is a Python number below 0.
         """
         if not isinstance(step, mx.array):
             step = _steps(step)
@@ -97,7 +99,7 @@ class Schedule(Bound):
         try:
             return self._graph.call(step, *self._state)
         except Inlined:
-            pass
+            self._is_constant |= get_ident() not in _listeners
         return inlined(self.structure, step, *self._state)
 
     @property
@@ -109,8 +111,7 @@ class Schedule(Bound):
         """Gives this schedule other hyperparameters, while it is in use.
 
         The next step follows: in an eager loop, in ``compiled_step`` and ``compiled_update``, and in any compiled step
-        that captures ``schedule.state``. Nothing is traced or built again. (A compiled step that does not capture the
-        state goes on with what it was compiled with. Schedules made from this one have copies of its hyperparameters.)
+        that captures ``schedule.state``. So do schedules made of this one. Nothing is traced or built again.
 
         Args:
             **hyperparameters: Some of the arguments of the call that made the schedule, by name. Those of a rate of
@@ -118,7 +119,8 @@ class Schedule(Bound):
 
         Raises:
             ValueError: If a value is bad, or would change what is compiled (a mode, a shape, the number of segments, a
-                decay into a growth). Nothing is changed then.
+                decay into a growth), or the schedule has been traced into a compiled function (or a ``vmap``) that
+                does not capture its state. Nothing is changed then.
             TypeError: If there is no such hyperparameter.
 
         Example:
@@ -140,6 +142,12 @@ class Schedule(Bound):
 
     def _become(self, made: Schedule, undo: list[Callable[[], None]]) -> None:
         """Takes over the hyperparameters of ``made``, and has what is made of this schedule made again."""
+        if self._is_constant:
+            raise ValueError(
+                f"{self} cannot be retuned: it is part of a compiled function that does not have its state as an "
+                f"input, and would go on with the old numbers. Either let mx.compile(..., inputs=[..., "
+                f"schedule.state]) capture it, before the first call, or train with compiled_step or compiled_update."
+            )
         if made.structure != self.structure or made.types != self.types:
             raise ValueError(f"{made} is compiled differently from {self}; use it as a new schedule.")
         state, call = [*self._state], self._call
@@ -153,6 +161,15 @@ class Schedule(Bound):
         self._call = made._call
         for made_of_it in list(self._wholes):
             made_of_it._become(made_of_it._call.changed({}), undo)
+
+    def __mlx_array__(self) -> mx.array:
+        """Tells whoever takes a schedule for a number that it is none."""
+        raise TypeError(_NO_NUMBER.format(self))
+
+    def _compared(self, other: object) -> bool:
+        raise TypeError(_NO_NUMBER.format(self))
+
+    __lt__ = __le__ = __gt__ = __ge__ = _compared
 
     def __mul__(self, other: Operand) -> Schedule:
         return _operation(operator.mul, self, other)
@@ -190,6 +207,11 @@ class Schedule(Bound):
 
 Schedule.__module__ = "mlxsched_compiled"  # where pickles look for it
 
+_NO_NUMBER = (
+    "{} is used as a number. MLX takes a schedule for the learning rate alone, and numbers for weight_decay, momentum, "
+    "betas and the like. (A schedule times an array is written schedule * array.)"
+)
+
 _OPERATIONS: dict[Any, Callable[..., mx.array]] = {
     operator.mul: lambda step, parts: parts[0](step) * parts[1](step),
     operator.add: lambda step, parts: parts[0](step) + parts[1](step),
@@ -220,13 +242,20 @@ def called_schedules() -> Iterator[list[Schedule]]:
 
 
 def _operation(function: Callable[..., Any], *operands: Operand) -> Schedule:
-    parts = [as_bound(f"operand {i}", operand) for i, operand in enumerate(operands)]
+    for operand in operands:
+        if isinstance(operand, mx.array) and operand.ndim > 0:
+            raise TypeError(_NO_NUMBER.format(next(o for o in operands if isinstance(o, Schedule))))
+    names = ("the left operand", "the right operand")
+    parts = [as_bound(name, operand) for name, operand in zip(names, operands, strict=False)]
     return Schedule._of(composite(_OPERATIONS[function], parts), Call(function, operands))
 
 
 def _steps(value: Any) -> mx.array:
+    """Steps as an array; of a number that is not whole, the whole one below counts, as it does in an array."""
     if hasattr(value, "__array__") and getattr(value, "ndim", 0) > 0:
         return mx.array(value)
+    if isinstance(value, float) and math.isfinite(value):
+        value = math.floor(value)
     return mx.array(count("step", value, at_least=0), mx.uint64)
 
 

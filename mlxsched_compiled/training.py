@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
 from mlx.nn import Module, average_gradients, value_and_grad
 from mlx.optimizers import Optimizer, clip_grad_norm
-from mlx.utils import tree_flatten, tree_map
 
 from ._checks import count, positive, static
+from ._gradients import Before, GradientSum, are_finite, shapes
 from ._stateful import Stateful
 
 
 def compiled_update(
-    model: Module, optimizer: Optimizer, *, data_parallel: bool = True
-) -> Callable[[dict[str, Any]], None]:
+    model: Module, optimizer: Optimizer, *, skip_nonfinite: bool = False, data_parallel: bool = True
+) -> CompiledUpdate:
     """The optimizer's update of a model, its schedules included, as one compiled graph.
 
     For loops whose batches change shape, or whose loss cannot be compiled: the gradients keep their shapes, so the
@@ -25,11 +25,14 @@ def compiled_update(
     Args:
         model: The model to update.
         optimizer: Any optimizer of MLX, ``MultiOptimizer`` included, with or without schedules.
+        skip_nonfinite: Whether an update whose gradients are not all finite changes nothing: neither weights nor the
+            optimizer's state nor the step that schedules count. That is decided in the graph, and counted in
+            ``update.skipped``.
         data_parallel: Whether to average the gradients over all processes of ``mx.distributed``.
 
     Returns:
         ``update(gradients)``, where the gradients are those of ``nn.value_and_grad(model, loss_fn)``. Evaluate
-        ``model.state`` and ``optimizer.state`` after it, as ever.
+        ``model.state`` and ``optimizer.state`` after it, as ever. ``update.traces`` says how often it was traced.
 
     Raises:
         Exception: By the update, what MLX raises if the gradients do not fit the model. Model and optimizer are then as
@@ -51,11 +54,8 @@ def compiled_update(
         >>> optimizer.step.item(), optimizer.learning_rate
         (3, array(0.0999013, dtype=float32))
     """
-
-    def update(gradients: dict[str, Any]) -> None:
-        optimizer.update(model, average_gradients(gradients) if data_parallel else gradients)
-
-    return Stateful(update, model, [optimizer], [], reads_modules=False)
+    _check_trained(model, optimizer)
+    return CompiledUpdate(model, optimizer, skip_nonfinite, data_parallel)
 
 
 def compiled_step(
@@ -65,24 +65,37 @@ def compiled_step(
     *,
     max_grad_norm: float | None = None,
     accumulate: int = 1,
+    weighted: bool = False,
+    skip_nonfinite: bool = False,
+    modules: Sequence[Module] = (),
     data_parallel: bool = True,
 ) -> CompiledStep:
     """A whole training step as one compiled graph: loss, gradients, update and schedule.
 
     Args:
-        loss_fn: ``loss_fn(model, *batch)``, which returns the loss, or a tuple that starts with it.
+        loss_fn: ``loss_fn(model, *batch)``, which returns the loss, or a tuple that starts with it. A batch may also be
+            given by keywords.
         model: The model to train.
         optimizer: Any optimizer of MLX, ``MultiOptimizer`` included, with or without schedules.
         max_grad_norm: The norm that gradients are clipped to, above 0; None for no clipping.
-        accumulate: How many calls make one update, with the mean of their gradients; schedules count updates.
+        accumulate: How many calls make one update, with the mean of their gradients, which is summed in float32;
+            schedules count updates. ``step.flush()`` makes an update of the calls left over.
+        weighted: Whether ``loss_fn`` returns ``(loss, weight, ...)``, and updates go by the mean that is weighted so,
+            over calls and processes: the right one where batches have different numbers of tokens.
+        skip_nonfinite: Whether an update whose gradients are not all finite changes nothing: neither weights nor the
+            optimizer's state nor the step that schedules count. That is decided in the graph, and counted in
+            ``step.skipped``.
+        modules: Other models that ``loss_fn`` uses, such as a teacher; they are followed like ``model``, and not
+            trained.
         data_parallel: Whether to average the gradients over all processes of ``mx.distributed``.
 
     Returns:
         ``step(*batch)``, which returns what ``loss_fn`` does. Evaluate ``model.state`` and ``optimizer.state`` after
-        it, as ever. It is traced once for each shape of batch. ``step.state`` is what it holds besides model and
-        optimizer.
+        it, as ever. It is traced once for each shape of batch; ``step.traces`` says how often it was. ``step.state`` is
+        what it holds besides model and optimizer.
 
     Raises:
+        TypeError: If an argument is of the wrong kind.
         ValueError: If ``max_grad_norm`` is not above 0 or ``accumulate`` is not a whole number >= 1. By the step,
             whatever ``loss_fn`` raises; model, optimizer and schedules are then as they were.
 
@@ -102,10 +115,50 @@ def compiled_step(
         >>> optimizer.step.item(), optimizer.learning_rate
         (3, array(0.0999013, dtype=float32))
     """
+    if isinstance(loss_fn, Module) or not callable(loss_fn):
+        raise TypeError(f"loss_fn must be a function loss_fn(model, *batch), but got {loss_fn!r}.")
+    _check_trained(model, optimizer)
     if max_grad_norm is not None:
         max_grad_norm = static("max_grad_norm", positive("max_grad_norm", max_grad_norm))
     accumulate = static("accumulate", count("accumulate", accumulate))
-    return CompiledStep(loss_fn, model, optimizer, max_grad_norm, accumulate, data_parallel)
+    return CompiledStep(
+        loss_fn,
+        model,
+        optimizer,
+        modules,
+        accumulate=accumulate,
+        weighted=weighted,
+        max_grad_norm=max_grad_norm,
+        skip_nonfinite=skip_nonfinite,
+        data_parallel=data_parallel,
+    )
+
+
+class CompiledUpdate:
+    """What ``compiled_update`` returns."""
+
+    def __init__(self, model: Module, optimizer: Optimizer, skip_nonfinite: bool, data_parallel: bool) -> None:
+        self._apply = _Apply(model, optimizer, None, skip_nonfinite)
+
+        def update(gradients: dict[str, Any]) -> None:
+            before = self._apply.before()
+            self._apply(average_gradients(gradients) if data_parallel else gradients, before)
+
+        self._update = Stateful(update, [optimizer], model, [], self._apply.skipped, reads_modules=False)
+
+    def __call__(self, gradients: dict[str, Any]) -> None:
+        """One update."""
+        self._update(gradients)
+
+    @property
+    def traces(self) -> int:
+        """How often the update was traced."""
+        return self._update.traces
+
+    @property
+    def skipped(self) -> mx.array:
+        """How many updates changed nothing, because gradients were not finite."""
+        return self._apply.skipped[0]
 
 
 class CompiledStep:
@@ -116,86 +169,137 @@ class CompiledStep:
         loss_fn: Callable[..., Any],
         model: Module,
         optimizer: Optimizer,
-        max_grad_norm: float | None,
+        modules: Sequence[Module],
+        *,
         accumulate: int,
+        weighted: bool,
+        max_grad_norm: float | None,
+        skip_nonfinite: bool,
         data_parallel: bool,
     ) -> None:
-        held: list[Any] = [{}]  # the sum of the gradients of the calls since the last update
-
-        def collect(*batch: Any) -> Any:
-            value, gradients = value_and_grad(model, loss_fn)(model, *batch)
-            held[0] = tree_map(mx.add, _laid_out_like(gradients, held[0]), gradients)
-            return value
-
-        def update(*batch: Any) -> Any:
-            value, gradients = value_and_grad(model, loss_fn)(model, *batch)
-            if accumulate > 1:
-                total = _laid_out_like(gradients, held[0])
-                held[0] = tree_map(mx.zeros_like, gradients)
-                gradients = tree_map(lambda g, rest: ((rest + g) / accumulate).astype(g.dtype), gradients, total)
-            if data_parallel:
-                gradients = average_gradients(gradients)
-            if max_grad_norm is not None:
-                gradients = clip_grad_norm(gradients, max_grad_norm)[0]
-            optimizer.update(model, gradients)
-            return value
-
-        def hold() -> None:
-            held[0] = _laid_out_like(model.trainable_parameters(), held[0])
-
         self._model = model
-        self._held = held
-        self._hold = hold
         self._accumulate = accumulate
         self._calls = 0
-        if accumulate == 1:
-            self._update = Stateful(update, model, [optimizer], [])
-        else:
-            self._collect = Stateful(collect, model, [], [held], prepare=hold)
-            self._update = Stateful(update, model, [optimizer], [held], prepare=hold)
+        self._sum = GradientSum()
+        self._apply = _Apply(model, optimizer, max_grad_norm, skip_nonfinite)
 
-    def __call__(self, *batch: Any) -> Any:
+        def differentiated(batch: Any, named: Any) -> tuple[Any, Any, mx.array]:
+            value, gradients = value_and_grad(model, loss_fn)(model, *batch, **named)
+            return value, gradients, value[1].astype(mx.float32) if weighted else mx.array(1.0)
+
+        def collect(*batch: Any, **named: Any) -> Any:
+            value, gradients, weight = differentiated(batch, named)
+            self._sum.add(gradients, weight)
+            return value
+
+        def update(*batch: Any, **named: Any) -> Any:
+            before = self._apply.before()
+            value, gradients, _ = differentiated(batch, named)
+            self._apply(average_gradients(gradients) if data_parallel else gradients, before)
+            return value
+
+        def update_by_mean(*batch: Any, **named: Any) -> Any:
+            before = self._apply.before()
+            value, gradients, weight = differentiated(batch, named)
+            self._sum.add(gradients, weight)
+            self._apply(self._sum.take_mean(gradients, data_parallel), before)
+            return value
+
+        def flush() -> None:
+            before = self._apply.before()
+            self._apply(self._sum.take_mean(model.trainable_parameters(), data_parallel), before)
+
+        def compiled(body: Callable[..., Any], optimizers: list[Optimizer], held: list[Any]) -> Stateful:
+            return Stateful(body, optimizers, model, modules, held, prepare=self._lay_out)
+
+        held = [self._sum.tree, self._apply.skipped]
+        self._collect = compiled(collect, [], held)
+        self._update = compiled(update, [optimizer], [self._apply.skipped])
+        self._update_by_mean = compiled(update_by_mean, [optimizer], held)
+        self._flush = compiled(flush, [optimizer], held)
+        # Between processes, a weighted mean is one even of single calls.
+        self._by_mean = accumulate > 1 or (weighted and data_parallel and mx.distributed.init().size() > 1)
+
+    def __call__(self, *batch: Any, **named: Any) -> Any:
         """One step on a batch."""
         if self._calls < self._accumulate - 1:
-            value = self._collect(*batch)
+            value = self._collect(*batch, **named)
             self._calls += 1
-        else:
-            value = self._update(*batch)
-            self._calls = 0
+            return value
+        update = self._update_by_mean if self._by_mean or self._calls else self._update
+        value = update(*batch, **named)
+        self._calls = 0
         return value
+
+    def flush(self) -> None:
+        """Makes an update of the calls since the last one, with their mean; none if there are none."""
+        if self._calls:
+            self._flush()
+            self._calls = 0
+
+    @property
+    def traces(self) -> int:
+        """How often the step was traced."""
+        return sum(each.traces for each in (self._collect, self._update, self._update_by_mean, self._flush))
+
+    @property
+    def skipped(self) -> mx.array:
+        """How many updates changed nothing, because gradients were not finite."""
+        return self._apply.skipped[0]
 
     @property
     def state(self) -> dict[str, Any]:
-        """The calls since the last update and the sum of their gradients; empty where each call is an update.
+        """The calls since the last update, the sum of their gradients and of their weights; empty without any.
 
-        A tree of arrays, to be saved and set with those of model and optimizer.
+        A tree of arrays, to be saved and set with those of model and optimizer, also for another ``accumulate``.
         """
-        if self._accumulate == 1:
+        if not self._calls:
             return {}
-        self._hold()
-        return {"calls": mx.array(self._calls, mx.uint32), "gradients": self._held[0]}
+        self._lay_out()
+        sums, weight = self._sum.tree
+        return {"calls": mx.array(self._calls, mx.uint32), "gradients": sums, "weight": weight}
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
-        if self._accumulate > 1:
-            parameters = self._model.trainable_parameters()
-            if _shapes(state["gradients"]) != _shapes(parameters):
-                raise ValueError("state must hold gradients for what this model trains, but holds others.")
-            self._calls = int(state["calls"].item())
-            self._held[0] = _laid_out_like(parameters, state["gradients"])
+        if not state:
+            state = {"calls": mx.array(0), "gradients": {}}
+        parameters = self._model.trainable_parameters()
+        if state["gradients"] and shapes(state["gradients"]) != shapes(parameters):
+            raise ValueError("state must hold gradients for what this model trains, but holds others.")
+        self._sum.tree[:] = [state["gradients"], state.get("weight", state["calls"]).astype(mx.float32)]
+        self._lay_out()
+        self._calls = int(state["calls"].item())
+
+    def _lay_out(self) -> None:
+        self._sum.lay_out(self._model.trainable_parameters())
 
 
-def _laid_out_like(tree: Any, values: Any) -> Any:
-    """``values`` with the keys and places of ``tree``, 0 where there is none."""
-    if isinstance(tree, dict):
-        known = values if isinstance(values, dict) else {}
-        return {key: _laid_out_like(child, known.get(key)) for key, child in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        known = dict(enumerate(values)) if isinstance(values, (list, tuple)) else {}
-        return [_laid_out_like(child, known.get(i)) for i, child in enumerate(tree)]
-    return values if isinstance(values, mx.array) and values.shape == tree.shape else mx.zeros_like(tree)
+class _Apply:
+    """The end of a step: gradients clipped and given to the optimizer, unless they are not finite."""
+
+    def __init__(self, model: Module, optimizer: Optimizer, max_grad_norm: float | None, skip_nonfinite: bool) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._max_grad_norm = max_grad_norm
+        self._skip_nonfinite = skip_nonfinite
+        self.skipped = [mx.array(0, mx.uint32)]
+
+    def before(self) -> Before | None:
+        """What is to be put back if the step is skipped."""
+        return Before(self._optimizer, self._model) if self._skip_nonfinite else None
+
+    def __call__(self, gradients: Any, before: Before | None) -> None:
+        if self._max_grad_norm is not None:
+            gradients = clip_grad_norm(gradients, self._max_grad_norm)[0]
+        self._optimizer.update(self._model, gradients)
+        if before is not None:
+            finite = are_finite(gradients)
+            before.unless(finite)
+            self.skipped[0] = self.skipped[0] + (1 - finite)
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    leaves: Any = tree_flatten(tree)
-    return {name: array.shape for name, array in leaves}
+def _check_trained(model: Any, optimizer: Any) -> None:
+    if not isinstance(model, Module):
+        raise TypeError(f"model must be an mlx.nn.Module, but got {model!r}.")
+    if isinstance(optimizer, Module) or not hasattr(optimizer, "update"):
+        raise TypeError(f"optimizer must be an optimizer, but got {optimizer!r}.")
