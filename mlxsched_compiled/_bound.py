@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from ._checks import Count, Number, finite
 from ._graph import applied
-from ._rates import Composite, Function, RateFunction, Types, constant_rate
+from ._rates import Composite, Function, Part, RateFunction, Types, constant_rate
 
 Coefficient = float | int | mx.array
 Operand: TypeAlias = "Bound | Callable[[mx.array], Any] | Number"
@@ -77,6 +77,15 @@ def as_bound(name: str, value: Operand) -> Bound:
     if callable(value):
         return Bound(Function(value), [], [value])
     return bound(constant_rate, finite(name, value))
+
+
+def bounded(part: Bound, low: Number, high: Number) -> Bound:
+    """No lower than ``low`` and no higher than ``high``, of which any may be infinite."""
+    return composite(_within, [part], low, high)
+
+
+def _within(step: mx.array, parts: list[Part], low: mx.array, high: mx.array) -> mx.array:
+    return mx.minimum(mx.maximum(parts[0](step), low), high)
 
 
 def rate_at(part: Bound, step: Count) -> mx.array:

@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 
 from ._kernels import kernels
-from ._rates import Composite, Compound, RateFunction, Structure, Types, fitted, functions_in, own_kernel
+from ._rates import Compound, RateFunction, Structure, Types, fitted, functions_in, own_kernel
 
 
 def laid_out(rate: RateFunction, types: Types) -> RateFunction:
@@ -41,8 +41,6 @@ def _cut(rate: RateFunction, types: Types) -> RateFunction:
         return rate
     parts = zip(rate.parts, rate.part_types(types), strict=True)
     rate = rate.with_parts([_cut(part, part_types) for part, part_types in parts])
-    if not isinstance(rate, Composite):
-        return rate
     fewest = _count(_alone, rate, types)
     for i in range(len(rate.parts)):
         if fewest == 1:

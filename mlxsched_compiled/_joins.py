@@ -1,28 +1,30 @@
 r"""Schedules one after the other.
 
-A few segments are each computed and the right one selected. Of many segments, those of one rate differ
-only in their coefficients: these stand in a table, one row is gathered for the step, and the rate is computed once. So
-the cost does not grow with the number of segments.
+A few segments are each computed and the right one selected. Of many, those of one rate differ only in their
+coefficients. So each coefficient is a vector with a lane for each segment, and one kernel computes all lanes at once.
+The step is in one lane, the others give 0, and the sum, another kernel, is the rate to the bit. A lane more costs
+next to nothing, so the cost does not grow with the number of segments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import mlx.core as mx
 
-from ._bound import Bound, composite
+from ._bound import Bound, bound, composite
 from ._checks import Count
-from ._rates import Compound, Part, RateFunction, Structure, Types, own_kernel
+from ._rates import Composite, Compound, Part, RateFunction, Types, constant_rate, functions_in, own_kernel
+from .exponentials import per_period
 
 _FEW = 4
-"""The most segments that are all computed: in fewer kernels than the gathered form has, and without a table."""
+"""The most segments that are computed one by one."""
 
 
 def joined(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
     """Each part from its start on, counting its steps from there; the first from step 0 on."""
-    return _switched(parts, starts) if len(parts) <= _FEW else _gathered(parts, starts)
+    return _switched(parts, starts) if len(parts) <= _FEW else _in_lanes(parts, starts)
 
 
 def _switched(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
@@ -40,96 +42,112 @@ def _switch(step: mx.array, parts: list[Part], start: mx.array) -> mx.array:
     return mx.where(step < start, parts[0](step), parts[1](step - start))
 
 
-class _Family(Structure):
-    """Segments of one rate, and where their start and each coefficient stands.
+class _Lanes(Compound):
+    """The rate of a join of many segments, of ``kinds`` that are each a rate and the number of its coefficients.
 
-    That is in a column of the table of its type or, for a coefficient that is itself a table, among the arrays that
-    stay whole. Each family has its start to itself, or MLX would compute the difference to it once, in one more kernel.
+    The coefficients are the starts of all segments, and for each kind the lengths of its segments, 0 in the lanes of
+    others, and its own coefficients. A kind that is ``apart`` begins another kernel.
     """
 
-    def __init__(self, rate: RateFunction, places: Sequence[tuple[mx.Dtype | None, int]]) -> None:
-        self.rate = rate
-        self.places = tuple(places)
-
-
-class _Gathered(Compound):
-    """The rate of a join by table: where segments start, one table per type of coefficient, and what stays whole."""
-
-    def __init__(self, families: list[_Family], dtypes: Iterable[mx.Dtype]) -> None:
-        self.families = tuple(families)
-        self.dtypes = tuple(dtypes)
+    def __init__(self, kinds: Sequence[tuple[RateFunction, int]], apart: Sequence[bool]) -> None:
+        self.kinds = tuple(kinds)
+        self.apart = tuple(apart)
 
     @property
     def parts(self) -> tuple[RateFunction, ...]:
-        return tuple(family.rate for family in self.families)
+        return tuple(rate for rate, _ in self.kinds)
 
     def part_types(self, types: Types) -> list[Types]:
-        whole = types[1 + len(self.dtypes) :]
-        return [
-            tuple(whole[at] if dtype is None else ((), dtype) for dtype, at in family.places[1:])
-            for family in self.families
-        ]
+        return [tuple(types[at + 1 : at + 1 + size]) for at, size in self._places()]
 
-    def with_parts(self, parts: Sequence[RateFunction]) -> _Gathered:
-        families = [_Family(rate, family.places) for rate, family in zip(parts, self.families, strict=True)]
-        return _Gathered(families, self.dtypes)
+    def with_parts(self, parts: Sequence[RateFunction]) -> _Lanes:
+        return _Lanes([(rate, size) for rate, (_, size) in zip(parts, self.kinds, strict=True)], self.apart)
 
-    def __call__(self, step: mx.array, starts: mx.array, *arrays: mx.array) -> mx.array:
-        step = mx.expand_dims(step, -1)
-        row = mx.sum(step >= starts, axis=-1)
-        found: dict[mx.Dtype | None, Sequence[mx.array]] = {None: arrays[len(self.dtypes) :]}
-        for dtype, table in zip(self.dtypes, arrays, strict=False):
-            found[dtype] = list(mx.split(mx.take(table, mx.stop_gradient(row), axis=0), table.shape[1], axis=-1))
-        rates = []
-        for family in self.families:
-            start, *coefficients = (found[dtype][column] for dtype, column in family.places)
-            rates.append(family.rate(step - start, *coefficients))
-        kind = found[mx.uint64][0]
-        rate = _of_kind(kind, rates)
-        return mx.squeeze(mx.broadcast_to(rate, step.shape), -1)
+    def with_apart(self, index: int) -> _Lanes:
+        return _Lanes(self.kinds, [a or i == index for i, a in enumerate(self.apart)])
 
+    def _places(self) -> list[tuple[int, int]]:
+        """Where the coefficients of each kind begin, with its lengths, and how many there are besides."""
+        places, at = [], 1
+        for _, size in self.kinds:
+            places.append((at, size))
+            at += 1 + size
+        return places
 
-def _of_kind(kind: mx.array, rates: list[mx.array], first: int = 0) -> mx.array:
-    """The rate of this kind, two rates to a kernel and the choice in another: more may not fit into one."""
-    if len(rates) == 1:
-        return rates[0]
-    pair = mx.where(kind == first, rates[0], rates[1])
-    if len(rates) == 2:
-        return pair
-    rest = _of_kind(kind, rates[2:], first + 2)
-    return mx.where(kind < first + 2, own_kernel(pair), own_kernel(rest) if len(rates) == 4 else rest)
+    def __call__(self, step: mx.array, *columns: mx.array) -> mx.array:
+        if step.ndim > 0:
+            step = mx.expand_dims(step, -1)
+        if step.size > columns[0].size:  # for each step the lane that it is in, rather than all of them
+            lane = mx.sum(step >= columns[0], axis=-1, keepdims=True) - 1
+            columns = tuple(mx.take(column, lane, axis=0) for column in columns)
+        starts = columns[0]
+        since = step - starts
+        rate = mx.array(0.0)
+        for (own, _), (at, size), apart in zip(self.kinds, self._places(), self.apart, strict=True):
+            if apart:  # with a difference of its own: what kernels share, MLX computes in one more
+                rate, since = own_kernel(rate), step - own_kernel(starts)
+            rate = _within(since, columns[at], rate, own, *columns[at + 1 : at + 1 + size])
+        return mx.sum(rate, axis=-1)
 
 
-def _gathered(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
-    kinds: dict[Any, int] = {}
-    kind_of = []
+def _within(
+    since: mx.array, length: mx.array, elsewhere: mx.array, rate: RateFunction, *coefficients: mx.array
+) -> mx.array:
+    """``rate`` within a segment, and ``elsewhere``.
+
+    There ``since``, the steps since its start, counts more than any length, before the start because it wraps. The rate
+    that is not wanted is that of step 0: it has to be finite, for the gradient of ``where`` multiplies it by 0.
+    """
+    within = since < length
+    return mx.where(within, rate(mx.where(within, since, 0), *coefficients), elsewhere)
+
+
+def _in_lanes(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
+    starts = [0, *starts]
+    end_of_time = mx.array(0, mx.uint64)  # 2**64, modulo 2**64 as all counts of steps
+    lengths = [end - start for start, end in zip(starts, [*starts[1:], end_of_time], strict=True)]
+    parts = _of_fewer_rates(parts)
+    kinds: dict[tuple[RateFunction, Types], list[int]] = {}
+    single = []
     for i, part in enumerate(parts):
-        alone = any(c.ndim > 0 for c in part.state)
-        kind_of.append(kinds.setdefault((part.structure, part.types, alone and i), len(kinds)))
-
-    columns = {mx.uint64: [_counts(kind_of)]}
-    whole: list[mx.array] = []
-    families = []
-    for kind in range(len(kinds)):
-        # A row of another kind repeats the first of this one, so that the rate not selected is finite too.
-        first = parts[kind_of.index(kind)]
-        members = [part if k == kind else first for part, k in zip(parts, kind_of, strict=True)]
-        places: list[tuple[mx.Dtype | None, int]] = [(mx.uint64, len(columns[mx.uint64]))]
-        columns[mx.uint64].append(_counts([0, *starts]))
-        for k, coefficient in enumerate(first.state):
-            if coefficient.ndim > 0:
-                places.append((None, len(whole)))
-                whole.append(coefficient)
-            else:
-                table = columns.setdefault(coefficient.dtype, [])
-                places.append((coefficient.dtype, len(table)))
-                table.append(mx.stack([member.state[k] for member in members]))
-        families.append(_Family(first.structure, places))
-
-    tables = (mx.stack(table, axis=-1) for table in columns.values())
-    functions = [function for part in parts for function in part.functions]
-    return Bound(_Gathered(families, columns), [_counts(starts), *tables, *whole], functions)
+        if any(c.ndim > 0 for c in part.state):  # a vector already
+            single.append(i)
+        else:
+            kinds.setdefault((part.structure, part.types), []).append(i)
+    if not kinds:
+        laned = bound(constant_rate, 0.0)
+    else:
+        # The deepest last: MLX comes to it first.
+        ordered = sorted(kinds, key=lambda kind: len(kind[1]))
+        columns = [_counts(starts)]
+        for kind in ordered:
+            first = parts[kinds[kind][0]]  # whose coefficients stand in the lanes of others too
+            members = [part if i in kinds[kind] else first for i, part in enumerate(parts)]
+            columns.append(_counts([length if i in kinds[kind] else 0 for i, length in enumerate(lengths)]))
+            columns.extend(mx.stack(list(lanes)) for lanes in zip(*(m.state for m in members), strict=True))
+        apart = [bool(functions_in(rate)) for rate, _ in ordered]  # which nobody counts the kernels of
+        rate = _Lanes([(rate, len(types)) for rate, types in ordered], apart)
+        laned = Bound(rate, columns, [function for part in parts for function in part.functions])
+    if not single:
+        return laned
+    ranges = [count for i in single for count in (starts[i], lengths[i])]
+    return composite(_replaced, [laned, *(parts[i] for i in single)], *ranges)
 
 
-def _counts(values: Sequence[Count]) -> mx.array:
+def _replaced(step: mx.array, parts: list[Part], *ranges: mx.array) -> mx.array:
+    """The first part, and each other within its range, which is a start and a length."""
+    rate = parts[0](step)
+    for part, start, length in zip(parts[1:], ranges[::2], ranges[1::2], strict=True):
+        rate = _within(step - start, length, rate, part)
+    return rate
+
+
+def _of_fewer_rates(parts: Sequence[Bound]) -> list[Bound]:
+    """``parts``, an exponential decay beside a step decay as one too, of period 1, so that one rate does for both."""
+    rates = [part.structure for part in parts]
+    exponentials = {r.parts[0] for r in rates if isinstance(r, Composite) and r.combine is per_period}
+    return [composite(per_period, [part], 1) if part.structure in exponentials else part for part in parts]
+
+
+def _counts(values: Sequence[Any]) -> mx.array:
     return mx.stack([mx.array(v, mx.uint64) if isinstance(v, int) else v.astype(mx.uint64) for v in values])

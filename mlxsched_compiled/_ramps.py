@@ -19,6 +19,7 @@ from ._checks import Count, Number
 from ._rates import Structure, constant_rate
 
 _LEAST = 1e-30  # below any weight of a step, and above 0, whose logarithm is not finite
+_NEVER = -1e30  # the logarithm of what is 0 in float32, raised to any power
 
 Weights = Callable[..., tuple[mx.array, mx.array]]
 
@@ -46,9 +47,9 @@ class PoweredRamp(Structure):
         left, done, steps = _counts(step, steps)
         remaining, gone = self.weights(left, done, steps, *shape)
         remaining = mx.maximum(remaining, _LEAST)
-        log = mx.where(done < left, mx.log1p(-gone), mx.log(remaining))
-        rate = end * -mx.expm1(power * log) + init * mx.power(remaining, power)
-        return mx.where(left > 0, rate, end)
+        # From the last step on the weights are 0 and 1 to the bit. One where around all would be too deep for a kernel.
+        log = mx.where(done < left, mx.log1p(-gone), mx.where(left > 0, mx.log(remaining), _NEVER))
+        return -end * mx.expm1(power * log) + mx.where(left > 0, init, 0) * mx.power(remaining, power)
 
 
 def _counts(step: mx.array, steps: mx.array) -> tuple[mx.array, mx.array, mx.array]:

@@ -34,7 +34,7 @@ class Structure:
 
 
 class Compound(Structure, ABC):
-    """A rate function made of others."""
+    """A rate function made of others, its parts."""
 
     @property
     @abstractmethod
@@ -46,8 +46,16 @@ class Compound(Structure, ABC):
         """Where its own coefficients have these ``types``, those that each part gets."""
 
     @abstractmethod
-    def with_parts(self, parts: Sequence[RateFunction]) -> RateFunction:
+    def with_parts(self, parts: Sequence[RateFunction]) -> Compound:
         """The same, made of ``parts``."""
+
+    @abstractmethod
+    def with_apart(self, index: int) -> Compound:
+        """The same, with the part at ``index`` in another kernel than what comes before."""
+
+    @abstractmethod
+    def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
+        """The rate."""
 
 
 class Composite(Compound):
@@ -82,7 +90,6 @@ class Composite(Compound):
         return Composite(self.combine, self.own, parts, self.sizes, self.apart)
 
     def with_apart(self, index: int) -> Composite:
-        """The same with one more part in a kernel of its own."""
         apart = [a or i == index for i, a in enumerate(self.apart)]
         return Composite(self.combine, self.own, self._parts, self.sizes, apart)
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from ._bound import Bound, Operand, as_bound, composite, rate_at
+from ._bound import Bound, Operand, as_bound, bounded, composite, rate_at
 from ._checks import Count, Number, count, finite, listed, one_of, starting
 from ._factory import factory
 from ._joins import joined
 from ._ramps import SHAPES, ramp
-from ._rates import Part
+from ._rates import Part, RateFunction, Structure
 
 
 @factory
@@ -83,14 +83,28 @@ def warmup(schedule: Operand, steps: Count, init: Number = 0.0, *, shape: str = 
         array([0, 0.25, 1, 0.5, 0, 0], dtype=float32)
     """
     after, steps = as_bound("schedule", schedule), count("steps", steps, at_least=0)
-    return warmed(after, steps, finite("init", init), one_of("shape", shape, SHAPES))
+    init, shape = finite("init", init), one_of("shape", shape, SHAPES)
+    return warmed(after, steps, init, rate_at(after, 0), shape)
 
 
-def warmed(after: Bound, steps: Count, init: Number, shape: str = "linear") -> Bound:
-    """A ramp from ``init`` to the first rate of ``after``, then that."""
+def warmed(after: Bound, steps: Count, init: Number, peak: Number, shape: str = "linear") -> Bound:
+    """A ramp from ``init`` to ``peak``, then ``after``."""
     if not isinstance(steps, mx.array) and steps == 0:
         return after
-    return joined([ramp(init, rate_at(after, 0), steps, shape), after], [steps])
+    up = ramp(init, peak, steps, shape)
+    return composite(_Warmed(up.structure), [after], *up.state)
+
+
+class _Warmed(Structure):
+    """A ramp up, and from its last step on the part: their join, with a coefficient fewer."""
+
+    def __init__(self, up: RateFunction) -> None:
+        self.up = up
+
+    def __call__(
+        self, step: mx.array, parts: list[Part], init: mx.array, end: mx.array, steps: mx.array, *shape: mx.array
+    ) -> mx.array:
+        return mx.where(step < steps, self.up(step, init, end, steps, *shape), parts[0](step - steps))
 
 
 @factory
@@ -170,15 +184,6 @@ def clip(schedule: Operand, low: Number | None = None, high: Number | None = Non
     if isinstance(low, float) and isinstance(high, float) and low > high:
         raise ValueError(f"low must be at most high, but got {low} and {high}.")
     return bounded(as_bound("schedule", schedule), low, high)
-
-
-def bounded(part: Bound, low: Number, high: Number) -> Bound:
-    """No lower than ``low`` and no higher than ``high``, of which any may be infinite."""
-    return composite(_within, [part], low, high)
-
-
-def _within(step: mx.array, parts: list[Part], low: mx.array, high: mx.array) -> mx.array:
-    return mx.minimum(mx.maximum(parts[0](step), low), high)
 
 
 @factory
@@ -287,10 +292,18 @@ def _repeated(step: mx.array, parts: list[Part], period: mx.array) -> mx.array:
     return parts[0](step % period)
 
 
-def finely(part: Bound, ticks: Count, last: Count, offset: int) -> Bound:
-    """The part, a step being so many of its ticks, so that what starts between two steps starts on a whole one."""
-    return composite(_fine, [part], ticks, last, offset)
+def finely(part: Bound, ticks: Count, last: Count, midway: Count = 0) -> Bound:
+    """The part, a step being so many of its ticks, so that what starts between two steps starts on a whole one.
+
+    Nothing changes after step ``last``. Step 0 may be ``midway``, so many ticks after the part's start.
+    """
+    if isinstance(midway, int) and midway == 0:
+        return composite(_fine, [part], ticks, last)
+    return composite(_fine, [part], ticks, last, midway)
 
 
-def _fine(step: mx.array, parts: list[Part], ticks: mx.array, last: mx.array, offset: mx.array) -> mx.array:
-    return parts[0](mx.minimum(step, last) * ticks + offset)
+def _fine(
+    step: mx.array, parts: list[Part], ticks: mx.array, last: mx.array, midway: mx.array | None = None
+) -> mx.array:
+    tick = mx.minimum(step, last) * ticks
+    return parts[0](tick if midway is None else tick + midway)

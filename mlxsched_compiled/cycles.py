@@ -13,7 +13,7 @@ from ._joins import joined
 from ._ramps import Ramp, cosine, quarter_turn, ramp
 from ._rates import Part
 from .compose import finely, repeated
-from .exponentials import per_whole_period, raised
+from .exponentials import per_period, raised
 
 _STEPS = 2**62
 """More than anyone takes, and little enough to stay within uint64."""
@@ -40,8 +40,8 @@ def cosine_restarts(
         decay: Factor from the top of one cycle to the next, at least 0.
 
     Returns:
-        A schedule, float32, of the shape of the step. One kernel if ``period_factor`` is 1, five
-        if it is another whole number, else six.
+        A schedule, float32, of the shape of the step. One kernel if ``period_factor`` is 1, two
+        if it is another whole number, else three.
 
     Raises:
         ValueError: If a number is not finite, ``period`` is not a whole number >= 1, ``period_factor`` is out of range
@@ -79,7 +79,7 @@ def cosine_restarts(
         for k, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False))
     ]
     cycling = joined(cycles, starts)
-    return cycling if bits == 0 else finely(cycling, 1 << bits, _STEPS >> bits, 0)
+    return cycling if bits == 0 else finely(cycling, 1 << bits, _STEPS >> bits)
 
 
 def _top(init: Number, decay: Number, k: int) -> Number:
@@ -147,7 +147,7 @@ def cyclic(
     triangle = repeated(up_and_down, up + down)
     if mode == "triangular":
         return triangle
-    height = per_whole_period(raised(1.0, 0.5, 1), up + down) if mode == "triangular2" else raised(1.0, gamma, 1)
+    height = composite(per_period, [raised(1.0, 0.5, 1)], up + down) if mode == "triangular2" else raised(1.0, gamma, 1)
     return composite(_lowered, [height, triangle], low)
 
 

@@ -14,11 +14,10 @@ import math
 
 import mlx.core as mx
 
-from ._bound import Bound, Coefficient, bound, composite
+from ._bound import Bound, Coefficient, bound, bounded, composite
 from ._checks import Count, Number, count, finite
 from ._factory import factory
 from ._rates import Part, RateFunction, Structure
-from .compose import bounded
 
 _FRACTION_BITS = 47
 _LN2 = math.log(2) / 2**_FRACTION_BITS
@@ -48,16 +47,23 @@ class Power(Structure):
         """
         step = mx.minimum(step, last)
         p = step * per_step
-        unit = mx.power(p, 0)  # 1, in the shape of p: under vmap a shift takes its shape from the left operand
-        part = mx.left_shift(unit, p >> (_FRACTION_BITS + self.factors.bit_length() - 1)).astype(mx.float32)
-        rest = mx.left_shift(unit, (p >> _FRACTION_BITS) & (self.factors - 1)).astype(mx.float32)
+        # Small numbers are made of p: each constant would take a kernel as long as half a coefficient. And under vmap a
+        # shift takes its shape from its left operand.
+        one = (p == p).astype(mx.uint64)
+        bits: int | mx.array = self.factors.bit_length() - 1
+        low: int | mx.array = self.factors - 1
+        if self.factors == 4:
+            bits, low = one + one, one + one + one
+        whole = p >> _FRACTION_BITS
+        part = mx.left_shift(one, whole >> bits).astype(mx.float32)
+        rest = mx.left_shift(one, mx.bitwise_and(low, whole)).astype(mx.float32)
         fraction = (p & (2**_FRACTION_BITS - 1)).astype(mx.float32)
         exponent = fraction * (_LN2 if self.grows else -_LN2) + step.astype(mx.float32) * residue
         scale = mx.multiply if self.grows else mx.divide
         square = part * part
         for _ in range(self.factors // 2):
             init = scale(init, square)
-        power_of_fraction = 1 + mx.expm1(exponent)
+        power_of_fraction = one.astype(mx.float32) + mx.expm1(exponent)
         if self.grows:  # upwards first, so that an init below the normal range is not rounded there
             return power_of_fraction * (init * rest)
         return init * power_of_fraction / rest
@@ -169,16 +175,12 @@ def step_decay(init: Number, decay_rate: Number, step_size: Count) -> Bound:
         >>> step_decay(1, 0.5, 10)(mx.array([0, 9, 10, 20, 10_000]))
         array([1, 1, 0.5, 0.25, 0], dtype=float32)
     """
-    per_period = raised(finite("init", init), finite("decay_rate", decay_rate, at_least=0), 1)
-    return per_whole_period(per_period, count("step_size", step_size))
+    decay = raised(finite("init", init), finite("decay_rate", decay_rate, at_least=0), 1)
+    return composite(per_period, [decay], count("step_size", step_size))
 
 
-def per_whole_period(part: Bound, period: Count) -> Bound:
+def per_period(step: mx.array, parts: list[Part], period: mx.array) -> mx.array:
     """The part, a whole period being one of its steps."""
-    return composite(_per_period, [part], period)
-
-
-def _per_period(step: mx.array, parts: list[Part], period: mx.array) -> mx.array:
     return parts[0](step // period)
 
 

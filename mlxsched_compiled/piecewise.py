@@ -13,7 +13,6 @@ from ._checks import Count, Number, count, finite, listed, one_of, starting, sta
 from ._factory import factory
 from ._joins import joined
 from ._ramps import SHAPES, ramp
-from .compose import delayed
 from .schedule import Schedule
 
 
@@ -28,7 +27,7 @@ def piecewise_constant(values: Sequence[Number], boundaries: Sequence[Count]) ->
         boundaries: The steps at which the second and each later value begins to hold.
 
     Returns:
-        A schedule, float32, of the shape of the step. Four kernels at most, for any number of values.
+        A schedule, float32, of the shape of the step. Two kernels at most, for any number of values.
 
     Raises:
         ValueError: If a value is not finite, the numbers do not match, or the boundaries decrease.
@@ -65,7 +64,7 @@ def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shap
         shape: Of each leg: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
 
     Returns:
-        A schedule, float32, of the shape of the step. Six kernels at most, for any number of knots.
+        A schedule, float32, of the shape of the step. Two kernels at most, for any number of knots.
 
     Raises:
         ValueError: If a value is not finite, the numbers do not match or are 0, the steps decrease, or the
@@ -88,9 +87,7 @@ def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shap
     if len(rates) == 1:
         return as_bound("values", rates[0])
     legs = [ramp(a, b, to - at, shape) for a, b, at, to in zip(rates, rates[1:], knots, knots[1:], strict=False)]
-    if isinstance(knots[0], int) and knots[0] == knots[1]:  # a jump, before which the first value holds
-        return joined([as_bound("values", rates[0]), *legs[1:]], knots[1:-1])
-    return delayed(joined(legs, [knot - knots[0] for knot in knots[1:-1]]), knots[0])
+    return joined([as_bound("values", rates[0]), *legs], knots[:-1])
 
 
 def table(values: Any) -> Schedule:

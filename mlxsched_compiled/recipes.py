@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import accumulate
 
 import mlx.core as mx
 
@@ -13,7 +11,7 @@ from ._checks import Count, Number, count, finite, one_of, positive, static
 from ._factory import factory
 from ._joins import joined
 from ._ramps import SHAPES, ramp
-from .compose import finely
+from .compose import finely, warmed
 
 
 @factory
@@ -135,7 +133,9 @@ def warmup_stable_decay(
     decay_shape = one_of("decay_shape", decay_shape, SHAPES)
     peak, init, end = finite("peak", peak), finite("init", init), finite("end", end)
     down = ramp(peak, end, count("decay_steps", decay_steps, at_least=0), decay_shape)
-    return _phases([ramp(init, peak, steps, warmup_shape), as_bound("peak", peak), down], [steps, stable])
+    plateau = as_bound("peak", peak)
+    after = joined([plateau, down], [stable]) if isinstance(stable, mx.array) or stable > 0 else down
+    return warmed(after, steps, init, peak, warmup_shape)
 
 
 @factory
@@ -184,15 +184,7 @@ def _warmup_and_decay(
     steps, total = count("warmup_steps", warmup_steps, at_least=0), count("total_steps", total_steps)
     if isinstance(steps, int) and isinstance(total, int) and steps > total:
         raise ValueError(f"warmup_steps must be at most total_steps, but got {steps} and {total}.")
-    return _phases([ramp(init, peak, steps), ramp(peak, end, total - steps, shape)], [steps])
-
-
-def _phases(parts: Sequence[Bound], steps: Sequence[Count]) -> Bound:
-    """Parts of so many steps one after the other, and one more; those of no steps are left out."""
-    last = parts[-1]
-    timed = [(part, count) for part, count in zip(parts, steps, strict=False) if isinstance(count, mx.array) or count]
-    starts = accumulate(count for _, count in timed)
-    return joined([*(part for part, _ in timed), last], [*starts])
+    return warmed(ramp(peak, end, total - steps, shape), steps, init, peak)
 
 
 @factory
