@@ -9,7 +9,7 @@ import mlx.core as mx
 import mlx.optimizers
 import numpy as np
 import pytest
-from conftest import Row
+from measure import Row
 
 import mlxsched_compiled
 

@@ -13,9 +13,8 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 import pytest
 from cases import CASES
-from conftest import Row, Turns
 from formulas import INIT
-from measure import Times, fresh
+from measure import Row, Times, Turns, fresh
 from training import Call, whole_step
 
 import mlxsched_compiled

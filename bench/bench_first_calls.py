@@ -12,9 +12,8 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 import pytest
 from cases import CASES, TOO_LONG
-from conftest import Row, Turns
 from formulas import INIT, LIFE
-from measure import Times, fresh
+from measure import Row, Times, Turns, fresh
 from training import by_hand, whole_step
 
 import mlxsched_compiled

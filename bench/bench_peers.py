@@ -16,8 +16,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import pytest
-from conftest import Row, Turns
 from formulas import INIT, LIFE
+from measure import Row, Turns
 from training import queue
 
 from mlxsched_compiled import compiled_update, warmup_cosine_decay
@@ -57,13 +57,13 @@ def _torch(kind: str) -> Run:
     for parameter in layer.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer = torch.optim.SGD(layer.parameters(), INIT)
-    optimizer.step()  # PyTorch warns if there was none
     if kind != CONSTANT:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # SequentialLR passes an argument that LinearLR warns of
             up = schedulers.LinearLR(optimizer, 1e-8, 1.0, WARMUP)  # it cannot start from 0
             down = schedulers.CosineAnnealingLR(optimizer, LIFE - WARMUP)
             scheduler = schedulers.SequentialLR(optimizer, [up, down], [WARMUP])
+    optimizer.step()  # PyTorch warns if there was none
 
     def run() -> Any:
         for _ in range(CALLS):

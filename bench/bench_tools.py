@@ -8,8 +8,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
-from conftest import Row, Turns
 from formulas import INIT
+from measure import Row, Turns
 from training import OPTIMIZERS, Call, by_hand, queue, whole_step
 
 from mlxsched_compiled import compiled_step, compiled_update

@@ -12,8 +12,8 @@ import mlx.nn as nn
 import mlx.optimizers
 import pytest
 from cases import CASES
-from conftest import Row, Turns
 from formulas import INIT
+from measure import Row, Turns
 from training import OPTIMIZERS, by_hand, queue
 
 import mlxsched_compiled
