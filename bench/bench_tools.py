@@ -1,4 +1,4 @@
-"""What ``compiled_update`` and ``compiled_step`` cost over the same compiled by hand: they look what has changed."""
+"""What ``compiled_update`` and ``compiled_step`` cost over the same compiled by hand, which sees no change."""
 
 from __future__ import annotations
 

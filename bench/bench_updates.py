@@ -1,4 +1,4 @@
-"""What a schedule adds to an update that somebody else compiles: how often it is traced, fused and computed twice."""
+"""What a schedule adds to a compiled update, above all to one that somebody else compiles."""
 
 from __future__ import annotations
 

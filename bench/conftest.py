@@ -20,7 +20,7 @@ from cpuinfo import get_cpu_info
 from measure import Row, Turns, markdown
 from pytest_benchmark.fixture import BenchmarkFixture
 
-_TABLES = pytest.StashKey[dict[str, list[dict[str, str]]]]()
+_TABLES = pytest.StashKey[dict[tuple[str, ...], list[dict[str, str]]]]()
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def turns(benchmark: BenchmarkFixture) -> Turns:
 
 @pytest.fixture
 def row(request: pytest.FixtureRequest) -> Row:
-    """Adds a row, cells by column, to the table whose first column has that name."""
+    """Adds a row, cells by column, to the table with these columns."""
     tables = request.config.stash.setdefault(_TABLES, {})
-    return lambda cells: tables.setdefault(next(iter(cells)), []).append(cells)
+    return lambda cells: tables.setdefault(tuple(cells), []).append(cells)
 
 
 def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
@@ -53,5 +53,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         f"{os.cpu_count()} cores of {cpu.get('brand_raw', cpu['arch'])}, Python {cpu['python_version']}, "
         f"MLX {version('mlx')}, {mx.default_device()}"
     )
-    for rows in tables.values():
-        terminalreporter.write_line("\n" + markdown([*rows[0]], [[*cells.values()] for cells in rows]))
+    for columns, rows in tables.items():
+        terminalreporter.write_line("\n" + markdown(columns, [[*cells.values()] for cells in rows]))
