@@ -51,7 +51,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.section("tables")
     terminalreporter.write_line(
         f"{os.cpu_count()} cores of {cpu.get('brand_raw', cpu['arch'])}, Python {cpu['python_version']}, "
-        f"MLX {version('mlx')}, {mx.default_device()}"
+        f"MLX {version('mlx')}, {mx.default_device()}; load {os.getloadavg()[0]:.1f} at the end"
     )
     for columns, rows in tables.items():
         terminalreporter.write_line("\n" + markdown(columns, [[*cells.values()] for cells in rows]))
