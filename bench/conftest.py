@@ -1,6 +1,6 @@
 """Measures what this package costs and saves, and prints the README's tables.
 
-``pytest bench`` takes four to five minutes. The tables stand at the end, below pytest-benchmark's own (which
+``pytest bench`` takes five minutes on two idle cores. The tables stand at the end, below pytest-benchmark's own (which
 ``--benchmark-quiet`` leaves out). A file is a subject: ``pytest bench/bench_updates.py``; ``-k "SGD and cosine"`` picks
 rows. ``--benchmark-json=FILE`` writes every round of every variant, grouped by what was compared. With
 ``--benchmark-disable`` everything runs once and is checked, but nothing is printed.
