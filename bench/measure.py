@@ -1,114 +1,122 @@
-"""How this folder measures. Machines are noisy: what is compared takes turns, and only medians and ratios count."""
+"""How this folder measures and prints. Machines are noisy: only medians and ratios of what took turns count."""
 
 from __future__ import annotations
 
-import io
 import os
-import re
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
-CALLS = 200
-"""Calls queued before one evaluation, as a training loop queues steps: one by one, waiting for the device would be
-most of what is measured."""
+if TYPE_CHECKING:
+    from pytest_benchmark.fixture import BenchmarkFixture
 
-_VIEWS = {"AsStrided", "Broadcast", "BroadcastAxes", "ExpandDims", "Flatten", "Reshape", "Slice", "Split", "Squeeze"}
-_VIEWS |= {"Transpose", "Unflatten"}
+Row = Callable[[dict[str, str]], None]
+"""Adds a row to a table, see ``row`` in conftest.py."""
 
 
-def queued(rate: Callable[[Any], mx.array], steps: Sequence[Any]) -> mx.array:
-    """The rates at ``steps``, each call made alone, all evaluated at once. The last one, for a check."""
-    rates = [rate(step) for step in steps]
-    mx.eval(rates)
-    return rates[-1]
+@dataclass
+class Times:
+    """Seconds that one variant took for a call, round by round. The same place is the same round in all variants."""
+
+    seconds: list[float] = field(default_factory=list)
+    dispatch: list[float] = field(default_factory=list)
+    """The part of them until the call returned, before anything was waited for."""
+    result: Any = None
+    """What the last round returned."""
+    info: dict[str, Any] = field(default_factory=dict)
+    """What else to write into the JSON file."""
+
+    @property
+    def us(self) -> float:
+        """Microseconds, the median."""
+        return statistics.median(self.seconds) * 1e6
+
+    @property
+    def dispatch_us(self) -> float:
+        """Likewise of the dispatch."""
+        return statistics.median(self.dispatch) * 1e6
+
+    def extra(self, base: Times) -> float:
+        """Microseconds more than ``base``: the median over the rounds, which a slow spell leaves alone."""
+        return statistics.median(a - b for a, b in zip(self.seconds, base.seconds, strict=True)) * 1e6
+
+    def ratio(self, base: Times) -> float:
+        """How many times as long as ``base``, likewise."""
+        return statistics.median(a / b for a, b in zip(self.seconds, base.seconds, strict=True))
 
 
-def in_turns(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds that each variant took in each round, after a first round that is not counted."""
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for _ in range(rounds + 1):
-        for name, run in variants.items():
-            start = perf_counter()
-            run()
-            seconds[name].append(perf_counter() - start)
-    return {name: times[1:] for name, times in seconds.items()}
+class Turns:
+    """Lets variants take turns, and hands their times to pytest-benchmark, an entry each."""
+
+    def __init__(self, benchmark: BenchmarkFixture) -> None:
+        self.enabled: bool = benchmark.enabled
+        self._benchmark = benchmark
+        self._test = benchmark.fullname
+        benchmark._mode = "turns"  # it warns of a fixture that was not used
+
+    def __call__(
+        self, group: str, variants: Mapping[str, Callable[[], Any]], calls: int = 1, rounds: int = 31
+    ) -> dict[str, Times]:
+        """Runs every variant ``rounds`` times, each round in another order, after a first round that is not counted.
+
+        Each variant makes ``calls`` calls and returns their arrays, which are evaluated at once, as a training loop
+        queues its steps: one by one, waiting for the device would be most of what is measured. Disabled, all run once.
+        """
+        found = {name: Times() for name in variants}
+        order, shuffle = [*variants.items()], random.Random(0).shuffle
+        for _ in range(rounds + 1 if self.enabled else 1):
+            shuffle(order)  # who comes next after whom costs, too
+            for name, run in order:
+                start = perf_counter()
+                result = run()
+                queued = perf_counter()
+                mx.eval(result)
+                done = perf_counter()
+                times = found[name]
+                times.result = result
+                times.seconds.append((done - start) / calls)
+                times.dispatch.append((queued - start) / calls)
+        if self.enabled:
+            for times in found.values():
+                del times.seconds[0], times.dispatch[0]
+                times.info |= {"calls": calls, "dispatch": statistics.median(times.dispatch)}
+        self.record(group, found)
+        return found
+
+    def record(self, group: str, found: Mapping[str, Times]) -> None:
+        """Hands over times that were taken elsewhere."""
+        if not self.enabled:
+            return
+        entry = self._benchmark
+        entry.group = group
+        for name, times in found.items():
+            # What it makes its entries of itself. There is no public way to more than one in a test.
+            entry.name, entry.fullname, entry.extra_info = name, f"{self._test}: {group}: {name}", times.info
+            stats = entry._make_stats(iterations=1)
+            for seconds in times.seconds:
+                stats.update(seconds)
 
 
-def ratio(slower: Sequence[float], faster: Sequence[float]) -> float:
-    """How many times longer the first took: the median of the ratios of each round, which a slow spell leaves alone."""
-    return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
+def fresh(*command: str) -> list[str]:
+    """The words that a new interpreter prints, which runs ``command`` where no kernel is built yet."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "TMPDIR": folder}
+        run = [sys.executable, *command]
+        return subprocess.run(run, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout.split()
 
 
-def extra(times: Sequence[float], base: Sequence[float]) -> float:
-    """How many seconds longer the first took, likewise."""
-    return statistics.median(a - b for a, b in zip(times, base, strict=True))
-
-
-def kernels(*outputs: Any) -> int:
-    """Nodes of the graph that computes ``outputs``, without the views, which only look at memory in another way.
-
-    ``outputs`` are arrays not evaluated yet, in any tree.
-    """
-    graph = io.StringIO()
-    mx.export_to_dot(graph, *(entry[1] for entry in tree_flatten(list(outputs))))
-    names = re.findall(r'label ="(.*?)", shape=rectangle', graph.getvalue())
-    return sum(name not in _VIEWS for name in names)
-
-
-@contextmanager
-def fresh(*command: str) -> Iterator[Callable[[], str]]:
-    """A new interpreter with an empty temp folder, so that no kernel is built yet.
-
-    It runs ``command`` up to its ``wait_for_go()``. The function given lets it go on, and returns the next line of it.
-    """
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(
-            [sys.executable, *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "TMPDIR": folder},
-        ) as process,
-    ):
-        ready, let_go = process.stdout, process.stdin
-        assert ready is not None
-        assert let_go is not None
-
-        def answer() -> str:
-            line = ready.readline()
-            if not line:
-                raise RuntimeError(f"{' '.join(command)} ended early; see above.")
-            return line
-
-        def go() -> str:
-            let_go.write("\n")
-            let_go.flush()
-            return answer()
-
-        answer()
-        yield go
-
-
-def wait_for_go() -> None:
-    """The other side of ``fresh``."""
-    print("ready", flush=True)
-    input()
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A Markdown table, aligned: the first column left, numbers right."""
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table, aligned: the first column left, numbers right."""
     rows = [columns, *rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
     lines = ["| " + " | ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) + " |" for row in rows]
     rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
-    print("\n".join([lines[0], rule, *lines[1:]]))
+    return "\n".join([lines[0], rule, *lines[1:]])

@@ -10,7 +10,6 @@ What only the extra installs is imported where it is used: ``pytest bench`` look
 from __future__ import annotations
 
 import argparse
-import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,10 +22,11 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
-from measure import extra, fresh, kernels, print_table, wait_for_go
+from measure import Times, fresh, markdown
 
 import mlxsched_compiled
 from mlxsched_compiled import compiled_step
+from mlxsched_compiled._kernels import kernels
 
 PEAK, END = 2e-2, 1e-5
 """So high a rate trains well after a warmup, if it falls in the end; held, it does not."""
@@ -125,46 +125,43 @@ def train(runs: dict[str, Run], images: mx.array, digits: mx.array, epochs: int)
 
 def first_step(name: str, steps: int) -> tuple[float, int]:
     """Seconds from nothing to the first trained step where no kernel is built yet, and kernels in a step's graph."""
-    with fresh(__file__, "--first-step", name, "--steps", str(steps)) as go:
-        start = perf_counter()
-        count = go()
-        return perf_counter() - start, int(count)
+    seconds, count = fresh(__file__, "--first-step", name, "--steps", str(steps))
+    return float(seconds), int(count)
 
 
 def first_step_here(name: str, steps: int) -> None:
     """The other side of ``first_step``."""
     batch = (mx.zeros((BATCH, 64)), mx.zeros(BATCH, mx.int32))
     mx.eval(batch)
-    wait_for_go()
+    start = perf_counter()
     run = Run(RATES[name](steps))
     run.epoch([batch])
-    print(kernels(run.step(*batch), run.model.state, run.optimizer.state))
+    seconds = perf_counter() - start
+    print(seconds, len(kernels(run.step(*batch), run.model.state, run.optimizer.state)))
 
 
 def report(runs: dict[str, Run], test: Batch, steps: int) -> None:
     """Prints what came out."""
-    base = runs[BASE].seconds[1:]  # the first epoch builds kernels
+    base = Times(runs[BASE].seconds[1:])  # the first epoch builds kernels
     rows = []
     for name, run in runs.items():
-        seconds = run.seconds[1:]
+        times = Times(run.seconds[1:])
         first, count = first_step(name, steps)
         rows.append(
             [
                 name,
                 f"{run.accuracy(*test):.2%}",
-                f"{statistics.median(seconds) * 1e6:.0f}" if seconds else "",
-                f"{extra(seconds, base) * 1e6:+.1f}" if seconds else "",
+                f"{times.us:.0f}" if times.seconds else "",
+                f"{times.extra(base):+.1f}" if times.seconds else "",
                 f"{first:.1f}",
                 f"{count}",
             ]
         )
-    print_table(["rate", "test accuracy", "µs per step", "over constant", "first step, s", "kernels"], rows)
+    print(markdown(["rate", "test accuracy", "µs per step", "over constant", "first step, s", "kernels"], rows))
     print()
     shown = sorted({0, steps // 20, steps // 10, steps // 2, steps * 9 // 10, steps - 1})
-    print_table(
-        ["rate at step", *map(str, shown)],
-        [[name, *(f"{run.rates[step]:.4g}" for step in shown)] for name, run in runs.items()],
-    )
+    rates = [[name, *(f"{run.rates[step]:.4g}" for step in shown)] for name, run in runs.items()]
+    print(markdown(["rate at step", *map(str, shown)], rates))
 
 
 def draw(runs: dict[str, Run], steps_per_epoch: int, out: Path) -> None:
