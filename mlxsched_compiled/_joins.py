@@ -19,12 +19,17 @@ from ._rates import Composite, Compound, Part, RateFunction, Types, constant_rat
 from .exponentials import per_period
 
 _FEW = 4
-"""The most segments that are computed one by one."""
+"""The most segments that are computed one by one..."""
+_ONE_KERNEL = 17
+"""...and the most coefficients of these and starts, for what has more does not fit a kernel."""
 
 
 def joined(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
     """Each part from its start on, counting its steps from there; the first from step 0 on."""
-    return _switched(parts, starts) if len(parts) <= _FEW else _in_lanes(parts, starts)
+    coefficients = len(starts) + sum(len(part.state) for part in parts)
+    if len(parts) <= _FEW and coefficients <= _ONE_KERNEL:
+        return _switched(parts, starts)
+    return _in_lanes(parts, starts)
 
 
 def _switched(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
@@ -82,7 +87,7 @@ class _Lanes(Compound):
             columns = tuple(mx.take(column, lane, axis=0) for column in columns)
         starts = columns[0]
         since = step - starts
-        rate = mx.array(0.0)
+        rate = (since < since).astype(mx.float32)  # 0 in every lane, without a view of one
         for (own, _), (at, size), apart in zip(self.kinds, self._places(), self.apart, strict=True):
             if apart:  # with a difference of its own: what kernels share, MLX computes in one more
                 rate, since = own_kernel(rate), step - own_kernel(starts)
