@@ -79,7 +79,7 @@ class Traces:
 @contextmanager
 def traces(schedule: ours.Schedule) -> Iterator[Traces]:
     """Counts how often the Python code of the rate of ``schedule`` runs, whichever schedule it is called for."""
-    code: CodeType = getattr(schedule.structure, "__code__", None) or type(schedule.structure).__call__.__code__
+    code: CodeType = getattr(schedule.rate, "__code__", None) or type(schedule.rate).__call__.__code__
     counted = Traces()
 
     def profile(frame: FrameType, event: str, argument: object) -> None:

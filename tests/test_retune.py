@@ -169,10 +169,10 @@ REFUSED: list[tuple[Callable[[], Schedule], dict[str, Any]]] = [
 def test_structure_and_bad_values_are_refused(make: Callable[[], Schedule], hyperparameters: dict[str, Any]) -> None:
     """And nothing has changed then."""
     schedule = make()
-    before, text, rate = bits(schedule(CURVE), schedule.state), repr(schedule), schedule.structure
+    before, text, rate = bits(schedule(CURVE), schedule.state), repr(schedule), schedule.rate
     with pytest.raises(ValueError, match=r".+"):
         schedule.retune(**hyperparameters)
-    assert (bits(schedule(CURVE), schedule.state), repr(schedule), schedule.structure) == (before, text, rate)
+    assert (bits(schedule(CURVE), schedule.state), repr(schedule), schedule.rate) == (before, text, rate)
 
 
 @pytest.mark.parametrize(
