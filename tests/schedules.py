@@ -41,6 +41,8 @@ class Row:
     extreme: bool = False
     first: int = 0
     """By how many ulps the first rate may miss the nearest number to the truth."""
+    until: int = 2**63
+    """Steps beyond this one may have any rate."""
     zero: str = ""
     """Names of its counts that may be 0."""
     fixed: str = ""
@@ -237,11 +239,12 @@ TABLE: dict[str, Row] = {
     "cosine_restarts, longer": Row(
         lambda m, p: m.cosine_restarts(p, _n(p, 100), p / 9, period_factor=2.0 + int(3 * p), decay=0.9 - p / 9),
         kernels=5,
+        until=2**62,
         fixed="period_factor",
         bad={"period_factor": [0.5, 0], "decay": _NEGATIVE},
     ),
     "cosine_restarts, to 0": Row(
-        lambda m, p: m.cosine_restarts(p, _n(p, 1000), period_factor=2 + int(3 * p), decay=0.9), kernels=5
+        lambda m, p: m.cosine_restarts(p, _n(p, 1000), period_factor=2 + int(3 * p), decay=0.9), kernels=5, until=2**62
     ),
     "cyclic": Row(lambda m, p: m.cyclic(p / 9, p, _n(p, 100), _n(p, 200))),
     "cyclic, triangular2": Row(
