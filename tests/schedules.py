@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -322,7 +322,7 @@ TABLE: dict[str, Row] = {
         lambda m, p: join(m, ["linear_schedule", "cosine_decay", "step_decay"], p, _n(p, 50)),
         6,
         4,
-        bad={"boundaries": [[10, 5], [3, 2], [1], [1, 2, 3]]},
+        bad={"boundaries": [[10, 5], [3, 2]]},
     ),
     "join_schedules, 9": Row(
         lambda m, p: join(m, ["linear_schedule", "cosine_decay", "step_decay"] * 3, p, _n(p, 50)), 6, 8
@@ -399,7 +399,10 @@ class Parameter:
     factory: str
     name: str
     arguments: dict[str, Any]
-    row: Row
+    zero: bool
+    """Whether it is a count that may be 0."""
+    fixed: bool
+    """Whether it decides what is compiled."""
 
     @property
     def value(self) -> Any:
@@ -436,16 +439,16 @@ def _parameters() -> dict[str, Parameter]:
     found: dict[str, Parameter] = {}
     for row in TYPICAL.values():
         factory, arguments = call_of(row.make, 0.1)
-        if repr(row.schedule).startswith(f"{factory}("):
+        if repr(row.schedule).startswith(f"{factory}("):  # else an operator is the outermost call
             for name in arguments:
-                known = found.get(f"{factory}: {name}")
-                if known is None or name in (*row.zero.split(), *row.fixed.split(), *row.bad):
-                    found[f"{factory}: {name}"] = Parameter(factory, name, arguments, row)
+                known = found.setdefault(f"{factory}: {name}", Parameter(factory, name, arguments, False, False))
+                zero, fixed = name in row.zero.split(), name in row.fixed.split()
+                found[f"{factory}: {name}"] = replace(known, zero=known.zero or zero, fixed=known.fixed or fixed)
     return found
 
 
 PARAMETERS = _parameters()
-"""Every parameter of every factory, in the call of the row that says most about it."""
+"""Every parameter of every factory, in the call of the first row that gives it."""
 
 
 def each_parameter(*kinds: type) -> pytest.MarkDecorator:
