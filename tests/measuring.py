@@ -49,9 +49,9 @@ def run(code: str, temp: Path, **environment: str) -> str:
     return start("-c", textwrap.dedent(code), TMPDIR=str(temp), **environment)
 
 
-def libraries(temp: Path | None = None) -> set[str]:
-    """The names of the kernels that were built with ``temp`` as the folder for temporary files, else by this process."""
-    return {file.name for file in (temp or Path(os.environ["TMPDIR"])).rglob("*.so")}
+def libraries(temp: Path) -> set[str]:
+    """The names of the kernels that were built with ``temp`` as the folder for temporary files."""
+    return {file.name for file in temp.rglob("*.so")}
 
 
 class Counted:
