@@ -50,8 +50,8 @@ def _bounded(values: Rates) -> Rates:
 
 def _power(base: float, exponent: Rates) -> Rates:
     with np.errstate(over="ignore", under="ignore"):
-        # Finite, for a rate of 0 stays 0 however it grows.
-        return np.minimum(np.float64(base) ** exponent, np.finfo(np.float64).max)
+        # Far above float32, and finite, for a rate of 0 stays 0 however it grows.
+        return np.minimum(np.float64(base) ** exponent, 2.0**500)
 
 
 def _weights(shape: str, left: Rates, done: Rates, steps: Any) -> tuple[Rates, Rates]:
@@ -193,9 +193,10 @@ def tabulate(fn: Callable[[int], float], steps: int) -> Curve:
     return table([fn(step) for step in range(steps)])
 
 
-def cosine_restarts(init: float, period: int, end: float = 0.0, *, period_factor: float = 1, decay: float = 1.0) -> Curve:
+def cosine_restarts(
+    init: float, period: int, end: float = 0.0, *, period_factor: float = 1, decay: float = 1.0
+) -> Curve:
     """Cosine ramps, cycle k from init · decay^k in period · period_factor^k steps, for whole factors."""
-
     factor = int(period_factor)
 
     def curve(step: Steps) -> Rates:
@@ -274,7 +275,6 @@ def one_cycle(
 
 def join_schedules(schedules: Sequence[Callable[[Any], Any] | float], boundaries: Sequence[int]) -> Curve:
     """schedules[k] at t - boundaries[k-1] from that step on; numbers and plain functions are schedules too."""
-
     curves = [_curve(schedule) for schedule in schedules]
 
     def curve(step: Steps) -> Rates:

@@ -1,4 +1,4 @@
-"""The one table of schedules that the tests go through. To add a schedule, add a row here and its truth to oracle.py."""
+"""The table of schedules that the tests go through. To add a schedule, add a row here and its truth to oracle.py."""
 
 from __future__ import annotations
 
@@ -293,15 +293,11 @@ TABLE: dict[str, Row] = {
         ),
         bad={"warmup_shape": _STEEP, "decay_shape": _STEEP},
     ),
-    "noam": Row(
-        lambda m, p: m.noam(512 + p, _n(p), 1 + p), first=1, zero="warmup_steps", bad={"model_size": [0, -64]}
-    ),
+    "noam": Row(lambda m, p: m.noam(512 + p, _n(p), 1 + p), first=1, zero="warmup_steps", bad={"model_size": [0, -64]}),
     # A product rounds once more.
     "product": Row(lambda m, p: product(_warm(m, p), m.constant(2 + p)), first=1),
     # Each factor has its own few ulps.
-    "product of decays": Row(
-        lambda m, p: product(m.cosine_decay(p, _n(p)), m.exponential_decay(p, 1 - p / 1000)), 12
-    ),
+    "product of decays": Row(lambda m, p: product(m.cosine_decay(p, _n(p)), m.exponential_decay(p, 1 - p / 1000)), 12),
     "sum": Row(lambda m, p: total(_warm(m, p), m.constant(2 + p))),
     "clip": Row(lambda m, p: m.clip(m.linear_schedule(p, 0, _n(p)), p / 5, p / 2)),
     "clip of a product": Row(

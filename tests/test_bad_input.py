@@ -64,9 +64,7 @@ RATES |= {
 COUNTS = {key: (name, make) for key, (p, name, make) in NUMBERS.items() if _kind(p) is int}
 FROM_0 = {key for key in COUNTS if NUMBERS[key][0].zero}
 MAY_BE_NONE = {
-    key
-    for key, p in PARAMETERS.items()
-    if inspect.signature(FACTORIES[p.factory]).parameters[p.name].default is None
+    key for key, p in PARAMETERS.items() if inspect.signature(FACTORIES[p.factory]).parameters[p.name].default is None
 }
 
 
@@ -85,9 +83,7 @@ def test_rates_that_are_not_numbers(key: str, value: Any) -> None:
         _refuses(TypeError, *RATES[key], value)
 
 
-@pytest.mark.parametrize(
-    "value", [0, -1, 1.5, -(10**30), 2**64, np.int64(0), 0.0, math.nan, math.inf], ids=repr
-)
+@pytest.mark.parametrize("value", [0, -1, 1.5, -(10**30), 2**64, np.int64(0), 0.0, math.nan, math.inf], ids=repr)
 @pytest.mark.parametrize("key", COUNTS)
 def test_counts_that_are_not_whole_and_positive(key: str, value: Any) -> None:
     if value == 0 and key in FROM_0:
@@ -121,7 +117,9 @@ def test_values_out_of_range(row: Row) -> None:
 
 @each_parameter(str)
 def test_an_unknown_word_lists_the_known_ones(parameter: Parameter) -> None:
-    known = ["triangular", "triangular2", "exp_range"] if parameter.name == "mode" else ["linear", "cosine", "sqrt", "rex"]
+    known = (
+        ["triangular", "triangular2", "exp_range"] if parameter.name == "mode" else ["linear", "cosine", "sqrt", "rex"]
+    )
     for word in known:
         parameter.make(word)
         with pytest.raises(ValueError, match=repr(word)):

@@ -9,8 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from .test_catalogue_calls import FACTORIES
-from .uncompiled import uncompiled
+from .schedules import FACTORIES
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -46,11 +45,11 @@ def test_every_picture_is_drawn_and_every_drawing_shown() -> None:
     assert max(committed.values()) < 40_000
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_the_script_draws_the_pictures(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     module = _draw_gallery()
-    with uncompiled():
-        module.draw(tmp_path)
+    module.draw(tmp_path)
     drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(drawn) == set(module.figures())
     assert all(image.startswith(b"\x89PNG") and len(image) < 40_000 for image in drawn.values())

@@ -92,9 +92,7 @@ LOOKS: list[Step] = [
     lambda model, x, y: mse(model, x, y) if mx.all(x > 0) else mse(model, x, -y),
 ]
 """At a value (``.item()``, ``mx.eval``, ``if`` on an array), which cannot be traced, and MLX says so."""
-NO_LOSSES: list[Step] = [
-    lambda model, x, y, value=value: value for value in (None, 1.0, "loss", mx.zeros(3), ())
-]
+NO_LOSSES: list[Step] = [lambda model, x, y, value=value: value for value in (None, 1.0, "loss", mx.zeros(3), ())]
 
 
 @requires_compile

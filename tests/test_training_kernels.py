@@ -95,9 +95,7 @@ def test_a_state_in_other_order_costs_none(count: Count, reverse: bool) -> None:
         assert count(optimizer) == _constant(count, "AdamW")
 
 
-@pytest.mark.parametrize(
-    "names", [*((name,) for name in JOINED), *itertools.product(JOINED, repeat=2)], ids="-".join
-)
+@pytest.mark.parametrize("names", [*((name,) for name in JOINED), *itertools.product(JOINED, repeat=2)], ids="-".join)
 def test_a_step_compiled_by_hand_has_at_most_one_kernel_more(names: tuple[str, ...]) -> None:
     constant, scheduled = (_in_step(optim.SGD(rate), by_hand) for rate in (0.1, join(ours, names)))
     assert scheduled <= constant + 1
