@@ -7,10 +7,11 @@ import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -57,13 +58,13 @@ def libraries(temp: Path) -> set[str]:
 class Counted:
     """A function that counts its calls."""
 
-    def __init__(self, function: object) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         self.calls = 0
 
-    def __call__(self, *args: object) -> object:
+    def __call__(self, *args: Any) -> Any:
         self.calls += 1
-        return self.function(*args)  # type: ignore[operator]
+        return self.function(*args)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -111,8 +112,9 @@ def test_values_out_of_range(row: Row) -> None:
     """Those that the table has beside its rows."""
     factory, arguments = call_of(row.make, 0.1)
     for name, values in row.bad.items():
+        parameter = replace(PARAMETERS[f"{factory}: {name}"], arguments=arguments)
         for value in values:
-            _refuses(ValueError, name, lambda v, name=name: FACTORIES[factory](**{**arguments, name: v}), value)
+            _refuses(ValueError, name, parameter.make, value)
 
 
 @each_parameter(str)

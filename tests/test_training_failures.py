@@ -14,19 +14,7 @@ import pytest
 import mlxsched_compiled as ours
 
 from .measuring import requires_compile
-from .training import (
-    TASKS,
-    Step,
-    Training,
-    batches,
-    bits,
-    by_update,
-    eager,
-    mlp,
-    mse,
-    warm_cosine,
-    with_both_tools,
-)
+from .training import TASKS, Step, Training, batches, bits, by_update, eager, mlp, mse, warm_cosine, with_both_tools
 
 
 class _Loss:

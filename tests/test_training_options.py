@@ -69,7 +69,9 @@ def test_accumulation_of_equal_parts_is_one_large_batch() -> None:
     data = batches(12)
     training = Training(ours.compiled_step, accumulate=3).train(data)
     parts = [data[i : i + 3] for i in range(0, 12, 3)]
-    whole = Training(ours.compiled_step).train([[*map(mx.concatenate, zip(*part, strict=True))] for part in parts])
+    whole = Training(ours.compiled_step).train(
+        [[mx.concatenate([*arrays]) for arrays in zip(*part, strict=True)] for part in parts]
+    )
     assert_close(training.model.parameters(), whole.model.parameters(), rtol=1e-4, atol=1e-5)
 
 
