@@ -50,6 +50,9 @@ class Row:
     bad: dict[str, list[Any]] = field(default_factory=dict)
     """Values that its parameters refuse, besides those that none accepts."""
 
+    alone: bool = False
+    """Whether docs/coming-from.md may leave it out, because no other library has it."""
+
     @property
     def schedule(self) -> ours.Schedule:
         """The schedule under test, new each time."""
@@ -157,9 +160,9 @@ TABLE: dict[str, Row] = {
     **_extreme("cosine_decay, power 2", 12, lambda m: m.cosine_decay(1e-3, 1_000_000, power=2.0), kernels=4),
     **_extreme("cosine_decay, power 1/2", 6, lambda m: m.cosine_decay(1e-3, 100_000, 1e-5, power=0.5), kernels=4),
     **_extreme("cosine_decay, power 3", 18, lambda m: m.cosine_decay(0, 100_000, 1e-3, power=3.0), kernels=4),
-    "sqrt_decay": Row(lambda m, p: m.sqrt_decay(p, _n(p), p / 9)),
+    "sqrt_decay": Row(lambda m, p: m.sqrt_decay(p, _n(p), p / 9), alone=True),
     "sqrt_decay, to 0": Row(lambda m, p: m.sqrt_decay(p, _n(p, 500_000))),
-    "rex_decay": Row(lambda m, p: m.rex_decay(p, _n(p), p / 9)),
+    "rex_decay": Row(lambda m, p: m.rex_decay(p, _n(p), p / 9), alone=True),
     "rex_decay, to 0": Row(lambda m, p: m.rex_decay(p, _n(p, 500_000))),
     # It has a formula at step 0, not a number that was given.
     "tanh_decay": Row(
@@ -233,7 +236,7 @@ TABLE: dict[str, Row] = {
         ),
         kernels=6,
     ),
-    "table": Row(lambda m, p: m.table([p / (1 + 5 * k % 12) for k in range(12)]), kernels=2),
+    "table": Row(lambda m, p: m.table([p / (1 + 5 * k % 12) for k in range(12)]), kernels=2, alone=True),
     "tabulate": Row(lambda m, p: m.tabulate(lambda step: p / (step + 1), _n(p, 10)), kernels=2, fixed="steps"),
     "cosine_restarts": Row(lambda m, p: m.cosine_restarts(p, _n(p, 100), p / 9, decay=0.9 - p / 9)),
     "cosine_restarts, longer": Row(
@@ -299,7 +302,7 @@ TABLE: dict[str, Row] = {
     # Each factor has its own few ulps.
     "product of decays": Row(lambda m, p: product(m.cosine_decay(p, _n(p)), m.exponential_decay(p, 1 - p / 1000)), 12),
     "sum": Row(lambda m, p: total(_warm(m, p), m.constant(2 + p))),
-    "clip": Row(lambda m, p: m.clip(m.linear_schedule(p, 0, _n(p)), p / 5, p / 2)),
+    "clip": Row(lambda m, p: m.clip(m.linear_schedule(p, 0, _n(p)), p / 5, p / 2), alone=True),
     "clip of a product": Row(
         lambda m, p: m.clip(product(_warm_restarts(m, p), m.constant(2 + p)), low=p / 3), kernels=2
     ),
