@@ -296,7 +296,13 @@ TABLE: dict[str, Row] = {
         ),
         bad={"warmup_shape": _STEEP, "decay_shape": _STEEP},
     ),
-    "noam": Row(lambda m, p: m.noam(512 + p, _n(p), 1 + p), first=1, zero="warmup_steps", bad={"model_size": [0, -64]}),
+    "noam": Row(
+        lambda m, p: m.noam(512 + p, _n(p), 1 + p),
+        first=1,
+        zero="warmup_steps",
+        bad={"model_size": [0, -64]},
+        alone=True,
+    ),
     # A product rounds once more.
     "product": Row(lambda m, p: product(_warm(m, p), m.constant(2 + p)), first=1),
     # Each factor has its own few ulps.
