@@ -64,6 +64,8 @@ def test_from_the_last_step_on_the_rate_is_the_end_to_the_bit(row: Row) -> None:
 @pytest.mark.parametrize(
     "make",
     [
+        lambda n: ours.linear_schedule(0.3, 1e-3, n),
+        lambda n: ours.cosine_decay(0.3, n, 1e-3),
         lambda n: ours.cosine_decay(0.3, n, 1e-3, power=2.5),
         lambda n: ours.cosine_decay(0.3, n, 1e-3, power=0.5),
         lambda n: ours.polynomial_decay(0.3, n, 1e-3),
@@ -80,12 +82,14 @@ def test_from_the_last_step_on_the_rate_is_the_end_to_the_bit(row: Row) -> None:
         lambda n: ours.delay(ours.linear_schedule(0.3, 1e-3, n), 0),
     ],
 )
-@pytest.mark.parametrize("n", [1, 2, 3, 7, 770, 2**24 + 3, 2**40 + 1])
-def test_ends_are_exact_for_any_length(make: Callable[[int], ours.Schedule], n: int) -> None:
-    first, before, *last = _rates(make(n), [0, n - 1, n, n + 1, 2 * n, *(n + far for far in FAR)])
-    assert first == np.float32(0.3)
-    assert before >= np.float32(1e-3)
-    assert (np.array(last) == np.float32(1e-3)).all()
+def test_ends_are_exact_for_any_length(make: Callable[[int], ours.Schedule]) -> None:
+    for n in (*range(1, 400), 770, 2**24 + 3, 2**40 + 1):
+        first, before, *last = _rates(make(n), [0, n - 1, n, n + 1, 2 * n, *(n + far for far in FAR)])
+        assert first == np.float32(0.3)
+        assert (np.array(last) == np.float32(1e-3)).all()
+        assert before >= np.float32(1e-3)
+        if n < 400 and repr(make(1)).startswith(("linear_schedule", "cosine_decay")) and "power" not in repr(make(1)):
+            assert before > np.float32(1e-3)
 
 
 MEANING: dict[str, dict[int, float]] = {
@@ -283,16 +287,6 @@ def test_nothing_rebounds_or_goes_below_zero() -> None:
         rates = _rates(schedule, steps)
         assert (rates >= 0).all()
         assert (np.diff(rates) <= 0).all(), schedule
-
-
-@pytest.mark.parametrize("steps", range(1, 400))
-def test_a_ramp_of_any_length_has_exact_ends(steps: int) -> None:
-    at = mx.array([0, steps - 1, steps, steps + 1], mx.uint64)
-    for schedule in (ours.linear_schedule(0.3, 1e-3, steps), ours.cosine_decay(0.3, steps, 1e-3)):
-        first, before_last, last, past = np.array(schedule(at))
-        assert first == np.float32(0.3)
-        assert last == past == np.float32(1e-3)
-        assert before_last > last
 
 
 def test_steps_past_float32_are_different_steps() -> None:

@@ -46,21 +46,11 @@ SETUPS: dict[str, tuple[Callable[[], Any], dict[str, Any], list[int]]] = {
 """An optimizer, options of the step, and after which calls to stop."""
 
 
-class _Model(nn.Module):
+def _model() -> nn.Module:
     """With dropout, a frozen layer and, in its state, what is no parameter."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.first = nn.Linear(4, 8)
-        self.middle = nn.BatchNorm(8)
-        self.dropout = nn.Dropout(0.3)
-        self.fixed = nn.Linear(8, 8)
-        self.fixed.freeze()
-        self.last = nn.Linear(8, 2)
-
-    def __call__(self, x: mx.array) -> mx.array:
-        y: mx.array = self.last(self.dropout(mx.tanh(self.fixed(self.middle(self.first(x))))))
-        return y
+    fixed = nn.Linear(8, 8)
+    fixed.freeze()
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm(8), fixed, nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 2))
 
 
 def documented() -> str:
@@ -78,7 +68,7 @@ def _run(setup: str, folder: Path, begin: int | None = None) -> dict[int, str]:
     """
     make_optimizer, options, stops = SETUPS[setup]
     mx.random.seed(0 if begin is None else 100 + begin)  # what is loaded must not depend on it
-    training = Training(ours.compiled_step, _Model(), make_optimizer(), **options)
+    training = Training(ours.compiled_step, _model(), make_optimizer(), **options)
     names = {"model": training.model, "optimizer": training.optimizer, "step": training.step, "mx": mx}
     names |= {"tree_flatten": tree_flatten, "tree_unflatten": tree_unflatten}
     exec(documented(), names)

@@ -14,7 +14,20 @@ from mlx.utils import tree_map, tree_unflatten
 
 import mlxsched_compiled as ours
 
-from .training import Step, Training, assert_close, batches, bits, eager, flat, mlp, mse, warm_cosine, with_both_tools
+from .training import (
+    Composed,
+    Step,
+    Training,
+    assert_close,
+    batches,
+    bits,
+    eager,
+    flat,
+    mlp,
+    mse,
+    warm_cosine,
+    with_both_tools,
+)
 
 
 class Doubled(nn.Linear):
@@ -60,23 +73,17 @@ NEUTRAL = [
 """What changes nothing, once the step has followed."""
 
 
-class _Power(nn.Module):
-    """An activation with a number that is an attribute, and parameters of one shape."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.exponent = 1
-        self.first, self.second = mx.array(0.5), mx.array(-0.25)
-        self.scales = {"up": mx.array(1.5), "down": mx.array(0.75)}
-
-    def __call__(self, x: mx.array) -> mx.array:
-        power: mx.array = x**self.exponent * self.scales["up"] / self.scales["down"] + self.first - 2 * self.second
-        return power
+def _forward(odd: Any, x: mx.array) -> mx.array:
+    y: mx.array = x**odd.exponent * odd.scales["up"] / odd.scales["down"] + odd.first - 2 * odd.second
+    return y
 
 
 def _model() -> nn.Module:
+    """With, among its layers, one that has a number as attribute and parameters of one shape."""
     mx.random.seed(3)
-    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2), _Power(), nn.Dropout(0.2))
+    scales = {"up": mx.array(1.5), "down": mx.array(0.75)}
+    odd = Composed(_forward, exponent=1, first=mx.array(0.5), second=mx.array(-0.25), scales=scales)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2), odd, nn.Dropout(0.2))
 
 
 OPTIMIZERS: dict[str, Callable[[Any], optim.Optimizer]] = {

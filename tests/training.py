@@ -225,6 +225,19 @@ def _seeded(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
     return made
 
 
+class Composed(nn.Module):
+    """A module of these attributes, that computes ``forward(itself, x)``."""
+
+    def __init__(self, forward: Callable[[Any, mx.array], mx.array], **attributes: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.forward = forward
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return self.forward(self, x)
+
+
 def _frozen() -> nn.Module:
     model = mlp()
     model.layers[0].freeze()
@@ -238,17 +251,18 @@ def _biases_only() -> nn.Module:
     return model
 
 
-class _Tied(nn.Module):
+def _with(layer: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    return lambda: nn.Sequential(nn.Linear(4, 8), layer(), nn.Tanh(), nn.Linear(8, 2))
+
+
+def _tied() -> nn.Module:
     """An embedding that is also the output layer."""
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.embedding = nn.Embedding(7, 6)
-        self.layer = nn.Linear(6, 6)
-
-    def __call__(self, tokens: mx.array) -> mx.array:
-        logits: mx.array = self.embedding.as_linear(mx.tanh(self.layer(self.embedding(tokens))))
+    def logits(model: Any, tokens: mx.array) -> mx.array:
+        logits: mx.array = model.embedding.as_linear(mx.tanh(model.layer(model.embedding(tokens))))
         return logits
+
+    return Composed(logits, embedding=nn.Embedding(7, 6), layer=nn.Linear(6, 6))
 
 
 def _tokens(count: int) -> list[Batch]:
@@ -262,88 +276,64 @@ def _cross_entropy(model: nn.Module, tokens: mx.array, following: mx.array) -> m
     return nn.losses.cross_entropy(model(tokens), following, reduction="mean")
 
 
-class _Shared(nn.Module):
+def _shared() -> nn.Module:
     """One layer under two names."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.first = nn.Linear(4, 4)
-        self.second = self.first
-        self.last = nn.Linear(4, 2)
-
-    def __call__(self, x: mx.array) -> mx.array:
-        y: mx.array = self.last(mx.tanh(self.second(mx.tanh(self.first(x)))))
-        return y
-
-
-class _Adapter(nn.Module):
-    """A quantized layer with a low-rank addition that is trained."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.base = nn.QuantizedLinear.from_linear(nn.Linear(64, 64), group_size=32, bits=4)
-        self.base.freeze()
-        self.a = 0.1 * mx.random.normal((64, 2))
-        self.b = mx.zeros((2, 64))
-
-    def __call__(self, x: mx.array) -> mx.array:
-        y: mx.array = self.base(x) + (x @ self.a) @ self.b
-        return y
+    layer = nn.Linear(4, 4)
+    shared = Composed(lambda model, x: model.second(mx.tanh(model.first(x))), first=layer, second=layer)
+    return nn.Sequential(shared, nn.Tanh(), nn.Linear(4, 2))
 
 
 def _adapted() -> nn.Module:
-    model = nn.Sequential(nn.Linear(4, 64), _Adapter(), nn.Tanh(), nn.Linear(64, 2))
+    """A quantized layer with a low-rank addition that is trained."""
+    base = nn.QuantizedLinear.from_linear(nn.Linear(64, 64), group_size=32, bits=4)
+    base.freeze()
+    a, b = 0.1 * mx.random.normal((64, 2)), mx.zeros((2, 64))
+    adapter = Composed(lambda model, x: model.base(x) + (x @ model.a) @ model.b, base=base, a=a, b=b)
+    model = nn.Sequential(nn.Linear(4, 64), adapter, nn.Tanh(), nn.Linear(64, 2))
     model.layers[0].freeze()
     return model
 
 
-class _Containers(nn.Module):
+def _containers() -> nn.Module:
     """Layers in a list, in a dict and in a list of dicts; in a tuple, where MLX does not train them."""
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.listed = [nn.Linear(4, 4), nn.Linear(4, 4)]
-        self.named = {"up": nn.Linear(4, 6), "down": nn.Linear(6, 4)}
-        self.nested: list[dict[str, Any]] = [{"a": nn.Linear(4, 4)}, {"a": nn.Linear(4, 4), "scale": mx.array(2.0)}]
-        self.fixed: tuple[Any, ...] = (nn.Linear(4, 4), "a name", 3)
-        self.last = nn.Linear(4, 2)
-
-    def __call__(self, x: mx.array) -> mx.array:
-        for layer in self.listed:
+    def forward(model: Any, x: mx.array) -> mx.array:
+        for layer in model.listed:
             x = mx.tanh(layer(x))
-        x = x + self.named["down"](mx.tanh(self.named["up"](x)))
-        x = self.nested[0]["a"](x) + self.nested[1]["scale"] * self.nested[1]["a"](x)
-        y: mx.array = self.last(mx.tanh(self.fixed[0](x)))
-        return y
+        x = x + model.named["down"](mx.tanh(model.named["up"](x)))
+        x = model.nested[0]["a"](x) + model.nested[1]["scale"] * model.nested[1]["a"](x)
+        return mx.tanh(model.fixed[0](x))
+
+    containers = Composed(
+        forward,
+        listed=[nn.Linear(4, 4), nn.Linear(4, 4)],
+        named={"up": nn.Linear(4, 6), "down": nn.Linear(6, 4)},
+        nested=[{"a": nn.Linear(4, 4)}, {"a": nn.Linear(4, 4), "scale": mx.array(2.0)}],
+        fixed=(nn.Linear(4, 4), "a name", 3),
+    )
+    return nn.Sequential(containers, nn.Linear(4, 2))
 
 
-def _with(layer: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    return lambda: nn.Sequential(nn.Linear(4, 8), layer(), nn.Tanh(), nn.Linear(8, 2))
-
-
-class _Counts(nn.Module):
+def _counts() -> nn.Module:
     """Has an array that its forward pass counts up in, but does not train."""
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.layer = nn.Linear(4, 2)
-        self.calls = mx.array(0)
-        self.freeze(keys=["calls"], recurse=False)
+    def forward(model: Any, x: mx.array) -> mx.array:
+        model.calls = model.calls + 1
+        return x
 
-    def __call__(self, x: mx.array) -> mx.array:
-        self.calls = self.calls + 1
-        y: mx.array = self.layer(x)
-        return y
+    counter = Composed(forward, calls=mx.array(0))
+    counter.freeze()
+    return nn.Sequential(nn.Linear(4, 2), counter)
 
 
 TASKS: dict[str, Task] = {
     "frozen layer": Task(_frozen),
     "biases only": Task(_biases_only),
     "dropout": Task(_seeded(_with(lambda: nn.Dropout(0.5)))),
-    "tied embedding": Task(_seeded(_Tied), _cross_entropy, _tokens),
-    "layer under two names": Task(_seeded(_Shared)),
+    "tied embedding": Task(_seeded(_tied), _cross_entropy, _tokens),
+    "layer under two names": Task(_seeded(_shared)),
     "quantized with adapter": Task(_seeded(_adapted)),
     "batch norm": Task(_seeded(_with(lambda: nn.BatchNorm(8)))),
-    "containers": Task(_seeded(_Containers)),
-    "counts its calls": Task(_seeded(_Counts)),
+    "containers": Task(_seeded(_containers)),
+    "counts its calls": Task(_seeded(_counts)),
 }
