@@ -128,6 +128,11 @@ def test_the_schedule_becomes_the_one_asked_for(
 
 
 REFUSED: list[tuple[Callable[[], Schedule], dict[str, Any]]] = [
+    # Of as many coefficients, of the same types.
+    (lambda: ours.exponential_decay(0.1, 0.9), {"decay_rate": 1.1}),
+    (lambda: ours.warmup(ours.cosine_decay(0.1, 100), 10), {"shape": "sqrt"}),
+    (lambda: ours.warmup(ours.rex_decay(0.1, 100), 10), {"schedule": ours.sqrt_decay(0.1, 100)}),
+    # Of others.
     (lambda: ours.exponential_decay(0.1, 0.9), {"end": 0.01}),
     (lambda: ours.join_schedules([1.0, 2.0], [5]), {"schedules": [1.0, 2.0, 3.0], "boundaries": [5, 6]}),
     (lambda: ours.join_schedules([1.0, 2.0], [5]), {"schedules": [1.0, ours.cosine_decay(1, 10)]}),
