@@ -308,7 +308,7 @@ TABLE: dict[str, Row] = {
     # Each factor has its own few ulps.
     "product of decays": Row(lambda m, p: product(m.cosine_decay(p, _n(p)), m.exponential_decay(p, 1 - p / 1000)), 12),
     "sum": Row(lambda m, p: total(_warm(m, p), m.constant(2 + p))),
-    "clip": Row(lambda m, p: m.clip(m.linear_schedule(p, 0, _n(p)), p / 5, p / 2), alone=True),
+    "clip": Row(lambda m, p: m.clip(m.linear_schedule(p, 0, _n(p)), p / 5, 0.9 * p), alone=True),
     "clip of a product": Row(
         lambda m, p: m.clip(product(_warm_restarts(m, p), m.constant(2 + p)), low=p / 3), kernels=2
     ),
