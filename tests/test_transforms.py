@@ -109,7 +109,6 @@ def test_gradients_of_a_loss(make: Any, by_init: float, by_end: float, transform
         assert [g.item() for g in compiled(init, end, step)] == pytest.approx([g.item() for g in gradients], rel=1e-5)
 
 
-@pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("make", [make for make, _, _ in SLOPES])
 def test_gradients_of_a_loss_are_finite_at_every_step(make: Any) -> None:
     slope = mx.grad(lambda init, end, step: _updated(make(init, end)(step)), argnums=[0, 1])
@@ -151,7 +150,6 @@ def _inputs() -> dict[str, _Input]:
 INPUTS = _inputs()
 
 
-@pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("name", INPUTS)
 def test_gradients_with_respect_to_a_hyperparameter(name: str) -> None:
     """Right at steps in all phases, and finite at any step."""
