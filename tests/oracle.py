@@ -50,78 +50,12 @@ def _bounded(values: Rates) -> Rates:
 
 def _power(base: float, exponent: Rates) -> Rates:
     with np.errstate(over="ignore", under="ignore"):
-        # Finite, for a rate of 0 stays 0 however it grows.
-        return np.minimum(np.float64(base) ** exponent, np.finfo(np.float64).max)
-
-
-def exponential_decay(init: float, decay_rate: float, *, decay_steps: int = 1, end: float | None = None) -> Curve:
-    """init · decay_rate^(t / decay_steps), not beyond ``end``."""
-
-    def curve(step: Steps) -> Rates:
-        rates = float32(init) * _power(decay_rate, step.astype(np.float64) / decay_steps)
-        if end is None:
-            return rates
-        return np.maximum(rates, float32(end)) if decay_rate < 1 else np.minimum(rates, float32(end))
-
-    return curve
-
-
-def step_decay(init: float, decay_rate: float, step_size: int) -> Curve:
-    """init · decay_rate^(t // step_size)"""
-
-    def curve(step: Steps) -> Rates:
-        return float32(init) * _power(decay_rate, (step // np.uint64(step_size)).astype(np.float64))
-
-    return curve
-
-
-def linear_schedule(init: float, end: float, steps: int) -> Curve:
-    """init · (1 - x) + end · x"""
-
-    def curve(step: Steps) -> Rates:
-        done = np.minimum(step.astype(np.float64), steps)
-        return float32(init) * ((steps - done) / steps) + float32(end) * (done / steps)
-
-    return curve
-
-
-def cosine_decay(init: float, decay_steps: int, end: float = 0.0, *, power: float = 1.0) -> Curve:
-    """init · s + end · (1 - s), s = ((1 + cos πx) / 2)^power
-
-    Cosine itself would cancel near the end even in float64: (1 + cos πx) / 2 = cos²(πx/2) = sin²(π(1-x)/2).
-    """
-
-    def curve(step: Steps) -> Rates:
-        done = np.minimum(step.astype(np.float64), decay_steps)
-        cosine = np.sin(np.pi / 2 * ((decay_steps - done) / decay_steps)) ** 2
-        sine = np.sin(np.pi / 2 * (done / decay_steps)) ** 2
-        with np.errstate(divide="ignore", under="ignore"):
-            log = np.where(sine < cosine, np.log1p(-sine), np.log(cosine))
-            rates: Rates = float32(init) * cosine**power - float32(end) * np.expm1(power * log)
-        return rates
-
-    return curve
-
-
-def join_schedules(schedules: Sequence[Callable[[Any], Any] | float], boundaries: Sequence[int]) -> Curve:
-    """schedules[k] at t - boundaries[k-1] from that step on; numbers and plain functions are schedules too."""
-
-    def curve(step: Steps) -> Rates:
-        segment = np.searchsorted(np.asarray(boundaries, np.uint64), step, side="right")
-        rates = np.empty(step.shape, np.float64)
-        for k, schedule in enumerate(schedules):
-            start = np.uint64(boundaries[k - 1] if k else 0)
-            rates[segment == k] = schedule(step[segment == k] - start) if callable(schedule) else float32(schedule)
-        return rates
-
-    return curve
-
-
-# The rest of the catalogue.
+        # Far above float32, and finite, for a rate of 0 stays 0 however it grows.
+        return np.minimum(np.float64(base) ** exponent, 2.0**500)
 
 
 def _weights(shape: str, left: Rates, done: Rates, steps: Any) -> tuple[Rates, Rates]:
-    """s and 1 - s, each in a form that does not cancel."""
+    """s and 1 - s, each in a form that does not cancel: (1 + cos πx) / 2 = cos²(πx/2) = sin²(π(1-x)/2)."""
     if shape == "linear":
         return left / steps, done / steps
     if shape == "cosine":
@@ -160,6 +94,16 @@ def constant(value: float) -> Curve:
     return lambda step: np.full(step.shape, float32(value))
 
 
+def linear_schedule(init: float, end: float, steps: int) -> Curve:
+    """s = 1 - x"""
+    return _ramp(float32(init), float32(end), steps)
+
+
+def cosine_decay(init: float, decay_steps: int, end: float = 0.0, *, power: float = 1.0) -> Curve:
+    """s = ((1 + cos πx) / 2)^power"""
+    return _ramp(float32(init), float32(end), decay_steps, "cosine", power)
+
+
 def polynomial_decay(init: float, decay_steps: int, end: float = 0.0, *, power: float = 1.0) -> Curve:
     """s = (1 - x)^power"""
     return _ramp(float32(init), float32(end), decay_steps, "linear", power)
@@ -183,6 +127,27 @@ def tanh_decay(init: float, decay_steps: int, end: float = 0.0, *, lower: float 
         z = lower * (1 - x) + upper * x
         rates = float32(init) / (1 + np.exp(2 * z)) + float32(end) / (1 + np.exp(-2 * z))
         return np.where(step < decay_steps, rates, float32(end))
+
+    return curve
+
+
+def exponential_decay(init: float, decay_rate: float, *, decay_steps: int = 1, end: float | None = None) -> Curve:
+    """init · decay_rate^(t / decay_steps), not beyond ``end``."""
+
+    def curve(step: Steps) -> Rates:
+        rates = float32(init) * _power(decay_rate, step.astype(np.float64) / decay_steps)
+        if end is None:
+            return rates
+        return np.maximum(rates, float32(end)) if decay_rate < 1 else np.minimum(rates, float32(end))
+
+    return curve
+
+
+def step_decay(init: float, decay_rate: float, step_size: int) -> Curve:
+    """init · decay_rate^(t // step_size)"""
+
+    def curve(step: Steps) -> Rates:
+        return float32(init) * _power(decay_rate, (step // np.uint64(step_size)).astype(np.float64))
 
     return curve
 
@@ -228,17 +193,20 @@ def tabulate(fn: Callable[[int], float], steps: int) -> Curve:
     return table([fn(step) for step in range(steps)])
 
 
-def cosine_restarts(init: float, period: int, end: float = 0.0, *, period_factor: int = 1, decay: float = 1.0) -> Curve:
+def cosine_restarts(
+    init: float, period: int, end: float = 0.0, *, period_factor: float = 1, decay: float = 1.0
+) -> Curve:
     """Cosine ramps, cycle k from init · decay^k in period · period_factor^k steps, for whole factors."""
+    factor = int(period_factor)
 
     def curve(step: Steps) -> Rates:
         cycle: Any
         length: Any
-        if period_factor == 1:
+        if factor == 1:
             cycle, at, length = step // np.uint64(period), step % np.uint64(period), period
         else:
-            lengths = [period * period_factor**k for k in range(64) if period * period_factor**k < 2**61]
-            starts = np.cumsum([0, *lengths[:-1]]).astype(np.uint64)
+            lengths = [period * factor**k for k in range(64) if period * factor**k < 2**63]
+            starts = np.cumsum([0, *lengths[:-1]], dtype=np.uint64)
             cycle = np.searchsorted(starts, step, side="right") - 1
             at, length = step - starts[cycle], np.array(lengths)[cycle]
         top = float32(init) * _power(decay, cycle.astype(np.float64))
@@ -301,6 +269,21 @@ def one_cycle(
             at: Any = step[on] - start
             result[on] = _ramp(float32(a), float32(b), stop - start, shape)(at)
         return result
+
+    return curve
+
+
+def join_schedules(schedules: Sequence[Callable[[Any], Any] | float], boundaries: Sequence[int]) -> Curve:
+    """schedules[k] at t - boundaries[k-1] from that step on; numbers and plain functions are schedules too."""
+    curves = [_curve(schedule) for schedule in schedules]
+
+    def curve(step: Steps) -> Rates:
+        segment = np.searchsorted(np.asarray(boundaries, np.uint64), step, side="right")
+        rates = np.empty(step.shape, np.float64)
+        for k, segment_curve in enumerate(curves):
+            start = np.uint64(boundaries[k - 1] if k else 0)
+            rates[segment == k] = segment_curve(step[segment == k] - start)
+        return rates
 
     return curve
 

@@ -1,4 +1,7 @@
-"""Data-parallel training: two processes that talk over loopback end with one model."""
+"""Data-parallel training: two processes that talk over loopback end with one model.
+
+Each of the two is ``python in_own_temp_folder.py KERNELS tests.test_distributed FOLDER``.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,17 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import pytest
 
-from .counting import ROOT
-from .distributed_run import RUNS, trained
-from .training_loops import assert_close, bits
+import mlxsched_compiled as ours
+
+from .measuring import ROOT
+from .training import Training, assert_close, batches, bits, by_update, flat
 
 LAUNCHER = Path(sys.executable).with_name("mlx.launch")
 SECONDS = 100
@@ -64,18 +69,37 @@ def _launch(folder: Path, *command: str) -> str:
     return done.stdout + done.stderr
 
 
+RUNS: dict[str, Callable[[], Training]] = {
+    # Clipped after the average: each process by the same factor.
+    "step": lambda: Training(ours.compiled_step, max_grad_norm=0.3, accumulate=2),
+    "update": lambda: Training(by_update),
+}
+
+
+def _trained(rank: int, size: int) -> dict[str, mx.array]:
+    """Weights, optimizer state and the rate of each step of all runs, by name, on every ``size``-th row."""
+    found = {}
+    for name, make in RUNS.items():
+        training, rates = make(), []
+        for x, y in batches(12):
+            rates.append(training.train([(x[rank::size], y[rank::size])]).optimizer.learning_rate)
+        state = {"arrays": training.arrays()[1:], "rates": mx.stack(rates)}
+        found.update({f"{name}: {key}": array for key, array in flat(state)})
+    return found
+
+
 def test_two_processes_train_one_model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The same bits on both, and what one process makes of whole batches, but for rounding."""
     kernels = tmp_path_factory.mktemp("kernels")
-    printed = _launch(kernels, str(Path(__file__).with_name("distributed_run.py")), str(tmp_path))
+    printed = _launch(kernels, "tests.test_distributed", str(tmp_path))
     assert len(list(tmp_path.iterdir())) == 2, printed
     ranks: list[Any] = [mx.load(str(tmp_path / f"{rank} of 2.safetensors")) for rank in range(2)]
     assert bits(ranks[0]) == bits(ranks[1])
-    alone = trained(0, 1)
+    alone = _trained(0, 1)
     assert_close(ranks[0], alone, rtol=1e-4, atol=1e-5)
     for name in RUNS:
         assert bits(ranks[0][f"{name}: rates"]) == bits(alone[f"{name}: rates"])
-    halves = trained(0, 2)  # what would come of it if each kept to its own gradients
+    halves = _trained(0, 2)  # what would come of it if each kept to its own gradients
     assert bits(halves) != bits(ranks[0])
 
 
@@ -88,3 +112,9 @@ def test_the_documented_example(tmp_path: Path) -> None:
     lines = sorted(re.findall(r"^([01]) (\S+ \S+)$", printed, re.MULTILINE))
     assert [rank for rank, _ in lines] == ["0", "1"], printed
     assert lines[0][1] == lines[1][1]
+
+
+if __name__ == "__main__":
+    group = mx.distributed.init()
+    own = f"{group.rank()} of {group.size()}.safetensors"
+    mx.save_safetensors(str(Path(sys.argv[1], own)), _trained(group.rank(), group.size()))

@@ -9,8 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from .test_catalogue_calls import FACTORIES
-from .uncompiled import uncompiled
+from .schedules import FACTORIES, TYPICAL, call_of
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -30,12 +29,10 @@ def test_the_gallery_shows_every_factory(name: str) -> None:
     assert any(name in repr(schedule) for schedule in schedules.values())
 
 
-@pytest.mark.parametrize("name", FACTORIES)
-def test_someone_who_comes_from_elsewhere_meets_every_factory(name: str) -> None:
-    # These have no like elsewhere, but for what the gallery says of them.
-    ours_alone = {"rex_decay", "sqrt_decay", "noam", "table", "clip"}
-    here = re.findall(r"\| `.+?` \| `(.+?)` \|", (DOCS / "coming-from.md").read_text())
-    assert bool(re.search(rf"\b{name}\(", " ".join(here))) != (name in ours_alone)
+def test_someone_who_comes_from_elsewhere_meets_every_factory() -> None:
+    here = " ".join(re.findall(r"\| `.+?` \| `(.+?)` \|", (DOCS / "coming-from.md").read_text()))
+    alone = {call_of(row.make, 0.1)[0] for row in TYPICAL.values() if row.alone}
+    assert {name for name in FACTORIES if not re.search(rf"\b{name}\(", here)} == alone
 
 
 def test_every_picture_is_drawn_and_every_drawing_shown() -> None:
@@ -46,11 +43,11 @@ def test_every_picture_is_drawn_and_every_drawing_shown() -> None:
     assert max(committed.values()) < 40_000
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_the_script_draws_the_pictures(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     module = _draw_gallery()
-    with uncompiled():
-        module.draw(tmp_path)
+    module.draw(tmp_path)
     drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(drawn) == set(module.figures())
     assert all(image.startswith(b"\x89PNG") and len(image) < 40_000 for image in drawn.values())

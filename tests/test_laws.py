@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import mlx.core as mx
 import numpy as np
 from hypothesis import given
@@ -10,9 +12,65 @@ from hypothesis import strategies as st
 import mlxsched_compiled as ours
 
 from . import oracle
-from .cases import Case
-from .strategies import counts, joins, ramps, rates, schedules, singles, steps
+from .schedules import Row
+from .test_drop_in import assert_agree
 
+rates = st.one_of(st.sampled_from([0.0, 1e-3, 0.1, 1.0]), st.floats(1e-9, 10, allow_subnormal=False))
+counts = st.one_of(st.integers(1, 50), st.integers(1, 1_000_000))
+bases = st.one_of(st.floats(0.05, 1.0), st.floats(0.99, 1.001), st.just(1.0))
+steps = st.one_of(st.integers(0, 100), st.integers(0, 2_000_000), st.integers(2**24 - 9, 2**24 + 9))
+
+
+def _exponential(init: float, base: float) -> Row:
+    return Row(lambda m, p: m.exponential_decay(init, base), 3)
+
+
+def _stepped(init: float, base: float, size: int) -> Row:
+    return Row(lambda m, p: m.step_decay(init, base, size), 3)
+
+
+def _linear(init: float, end: float, count: int) -> Row:
+    return Row(lambda m, p: m.linear_schedule(init, end, count), 3)
+
+
+def _cosine(init: float, count: int, end: float) -> Row:
+    return Row(lambda m, p: m.cosine_decay(init, count, end), 6)
+
+
+exponentials = st.builds(_exponential, rates, bases)
+stepped = st.builds(_stepped, rates, bases, counts)
+linears = st.builds(_linear, rates, rates, counts)
+cosines = st.builds(_cosine, rates, counts, rates)
+ramps = st.one_of(linears, cosines)
+singles = st.one_of(exponentials, stepped, linears, cosines)
+
+
+_falling = st.builds(_exponential, rates, st.floats(0.05, 1.0))
+_JOINS = [
+    (linears, cosines),
+    (linears, _falling),
+    (cosines, linears, _falling),
+    (_falling, linears, cosines, linears),
+    (cosines,) * 6,
+    (linears, _falling, cosines) * 3,
+]
+"""What random joins are made of: a few mixes, for each new one waits for a C++ compiler."""
+
+
+@st.composite
+def joins(draw: st.DrawFn) -> tuple[Row, list[Row], list[int]]:
+    """A join, its parts and its boundaries."""
+    parts = [draw(part) for part in draw(st.sampled_from(_JOINS))]
+    size = len(parts) - 1
+    boundaries = sorted(draw(st.lists(counts, min_size=size, max_size=size, unique=True)))
+
+    def make(m: Any, p: float) -> Any:
+        return m.join_schedules([part.make(m, p) for part in parts], boundaries)
+
+    return Row(make, max(part.ulps for part in parts)), parts, boundaries
+
+
+schedules = st.one_of(singles, joins().map(lambda join: join[0]))
 many_steps = st.lists(steps, min_size=1, max_size=20)
 
 
@@ -21,9 +79,9 @@ def _rates(schedule: ours.Schedule, at: list[int]) -> np.ndarray[tuple[int, ...]
 
 
 @given(schedules, many_steps)
-def test_rates_are_true(case: Case, at: list[int]) -> None:
-    errors = oracle.ulps(_rates(case.schedule, at), case.truth(np.array(at, np.uint64)))
-    assert errors.max() <= case.ulps
+def test_rates_are_true(row: Row, at: list[int]) -> None:
+    errors = oracle.ulps(_rates(row.schedule, at), row.truth(np.array(at, np.uint64)))
+    assert errors.max() <= row.ulps
 
 
 @given(rates, rates, counts, st.integers(0, 2**40))
@@ -35,36 +93,41 @@ def test_ramps_start_and_end_exactly(init: float, end: float, count: int, later:
 
 
 @given(ramps, many_steps)
-def test_ramps_are_monotone_as_far_as_float32_can_tell(case: Case, at: list[int]) -> None:
+def test_ramps_are_monotone_as_far_as_float32_can_tell(row: Row, at: list[int]) -> None:
     at.sort()
-    got, truth = _rates(case.schedule, at), case.truth(np.array(at, np.uint64))
-    slack = 2 * case.ulps * oracle.ulp(truth[:-1])
+    got, truth = _rates(row.schedule, at), row.truth(np.array(at, np.uint64))
+    slack = 2 * row.ulps * oracle.ulp(truth[:-1])
     falls = truth[0] >= truth[-1]
     risen = np.diff(got.astype(np.float64))
     assert (risen <= slack).all() if falls else (risen >= -slack).all()
 
 
 @given(singles, many_steps)
-def test_decays_keep_their_sign(case: Case, at: list[int]) -> None:
-    assert (_rates(case.schedule, at) >= 0).all()
+def test_decays_keep_their_sign(row: Row, at: list[int]) -> None:
+    assert (_rates(row.schedule, at) >= 0).all()
 
 
 @given(joins())
-def test_a_join_is_its_parts(join: tuple[Case, list[Case], list[int]]) -> None:
-    case, parts, boundaries = join
+def test_a_join_is_its_parts(join: tuple[Row, list[Row], list[int]]) -> None:
+    row, parts, boundaries = join
     for k, boundary in enumerate(boundaries):
         start = boundaries[k - 1] if k else 0
-        before, after = _rates(case.schedule, [boundary - 1, boundary])
+        before, after = _rates(row.schedule, [boundary - 1, boundary])
         for got, part, step in ((before, parts[k], boundary - 1 - start), (after, parts[k + 1], 0)):
             truth = part.truth(np.array([step], np.uint64))
             assert oracle.ulps(np.array([got]), truth)[0] <= part.ulps
 
 
 @given(schedules, st.lists(steps, min_size=6, max_size=6))
-def test_elementwise(case: Case, at: list[int]) -> None:
-    schedule = case.schedule
+def test_elementwise(row: Row, at: list[int]) -> None:
+    schedule = row.schedule
     curve = schedule(mx.array(at, mx.uint64))
     square = schedule(mx.array(at, mx.uint64).reshape(2, 3))
     assert square.shape == (2, 3)
     assert mx.array_equal(square.reshape(6), curve)
     assert [schedule(step).item() for step in at] == curve.tolist()
+
+
+@given(schedules, st.lists(steps, min_size=1, max_size=5))
+def test_any_schedule_agrees_with_mlx(row: Row, at: list[int]) -> None:
+    assert_agree(row, at)

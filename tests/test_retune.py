@@ -15,65 +15,47 @@ import pytest
 import mlxsched_compiled as ours
 from mlxsched_compiled import Schedule
 
-from .counting import requires_compile, run, traces
-from .training_loops import Step, batches, bits, by_hand, by_update, eager, everything, mlp, mse, train, warm_cosine
+from .measuring import Counted, requires_compile, run, traces
+from .schedules import FACTORIES, TYPICAL, Row, call_of, each
+from .test_calls import power_law
+from .training import WAYS, Step, Training, bits, by_hand, capturing, mse, warm_cosine, with_all_ways
+
+CURVE = mx.arange(120)
 
 
-def _capturing(loss_fn: Step, model: Any, optimizer: Any) -> Step:
-    return by_hand(loss_fn, model, optimizer, [s.state for s in optimizer._schedulers.values()])
-
-
-WAYS: dict[str, Callable[..., Step]] = {
-    "eager": eager,
-    "compiled_step": ours.compiled_step,
-    "compiled_update": by_update,
-    "by hand": _capturing,
-}
-with_all_ways = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def _training(way: Callable[..., Step], schedule: Schedule, loss_fn: Step = mse) -> Training:
+    return Training(way, optimizer=optim.AdamW(schedule), loss_fn=loss_fn)
 
 
 @with_all_ways
 def test_the_next_step_follows(way: Callable[..., Step]) -> None:
     """It has the bits of the schedule that was retuned to."""
     schedule = warm_cosine(0.05)
-    model, optimizer = mlp(), optim.AdamW(schedule)
-    step = way(mse, model, optimizer)
-    train(step, batches(3), model, optimizer)
+    training = _training(way, schedule).train(3)
     schedule.retune(peak=0.3, total_steps=60)
-    train(step, batches(3), model, optimizer)
+    training.train(3)
     other = ours.warmup_cosine_decay(0.3, 5, 60, end=1e-3)
-    assert bits(optimizer.learning_rate) == bits(other(5))
+    assert bits(training.optimizer.learning_rate) == bits(other(5))
 
-    reference, its_optimizer = mlp(), optim.AdamW(warm_cosine(0.05))
-    its_step = way(mse, reference, its_optimizer)
-    train(its_step, batches(3), reference, its_optimizer)
-    again = optim.AdamW(other)
-    again.state = its_optimizer.state
-    train(way(mse, reference, again), batches(3), reference, again)
-    assert everything(model, optimizer) == everything(reference, again)
+    before = _training(way, warm_cosine(0.05)).train(3)
+    after = optim.AdamW(other)
+    after.state = before.optimizer.state
+    assert training.bits() == Training(way, before.model, after).train(3).bits()
 
 
 @with_all_ways
 @requires_compile
 def test_nothing_is_traced(way: Callable[..., Step]) -> None:
-    calls = []
-
-    def loss_fn(model: Any, x: mx.array, y: mx.array) -> mx.array:
-        calls.append(1)
-        return mse(model, x, y)
-
-    schedule = warm_cosine()
-    model, optimizer = mlp(), optim.AdamW(schedule)
-    step = way(loss_fn, model, optimizer)
-    train(step, batches(2), model, optimizer)
-    calls.clear()
+    loss_fn, schedule = Counted(mse), warm_cosine()
+    training = _training(way, schedule, loss_fn).train(2)
+    loss_fn.calls = 0
     with traces(schedule) as counted:
         for k in range(1, 11):
             schedule.retune(peak=0.1 * k, warmup_steps=k)
-            train(step, batches(2), model, optimizer)
-            assert optimizer.learning_rate.item() == schedule(optimizer.step - 1).item()
-    assert counted.count == 0
-    assert len(calls) == (0 if way in (ours.compiled_step, _capturing) else 20)
+            training.train(2)
+            assert training.optimizer.learning_rate.item() == schedule(training.optimizer.step - 1).item()
+    assert counted.calls == 0
+    assert loss_fn.calls == (0 if way in (ours.compiled_step, capturing) else 20)
 
 
 @requires_compile
@@ -82,23 +64,19 @@ def test_no_kernel_is_built(tmp_path: Path) -> None:
         """
         import os
         from pathlib import Path
-        import mlx.core as mx, mlx.optimizers as optim
-        from tests.test_retune import WAYS
-        from tests.training_loops import batches, mlp, mse, train, warm_cosine
+        import mlx.optimizers as optim
+        from tests.measuring import libraries
+        from tests.training import WAYS, Training, warm_cosine
 
-        def built():
-            return {file.name for file in Path(os.environ["TMPDIR"]).rglob("*.so")}
-
+        temp = Path(os.environ["TMPDIR"])
         for way in WAYS.values():
             schedule = warm_cosine()
-            model, optimizer = mlp(), optim.AdamW(schedule)
-            step = way(mse, model, optimizer)
-            train(step, batches(3), model, optimizer)
-            before = built()
+            training = Training(way, optimizer=optim.AdamW(schedule)).train(3)
+            before = libraries(temp)
             for k in range(1, 6):
                 schedule.retune(peak=0.1 * k, warmup_steps=k, total_steps=50 + k, end=1e-4 * k)
-                train(step, batches(2), model, optimizer)
-            print(len(before), len(built() - before))
+                training.train(2)
+            print(len(before), len(libraries(temp) - before))
         """,
         tmp_path,
     )
@@ -107,46 +85,46 @@ def test_no_kernel_is_built(tmp_path: Path) -> None:
     assert all(before > 0 and later == 0 for before, later in counts)
 
 
-ACCEPTED: list[tuple[Callable[[], Schedule], dict[str, Any]]] = [
-    (lambda: ours.exponential_decay(0.1, 0.9), {"init": 0.2, "decay_rate": 0.8}),
-    (lambda: ours.exponential_decay(0.1, 0.9, decay_steps=5, end=0.01), {"decay_steps": 7, "end": 0.02}),
-    (lambda: ours.step_decay(0.1, 0.9, 10), {"step_size": 3}),
-    (lambda: ours.cosine_decay(0.1, 100), {"init": 0.2, "decay_steps": 50, "end": 0.01}),
-    (lambda: ours.linear_schedule(0.1, 0, 10), {"init": 1, "end": 0.5, "steps": 20}),
-    (lambda: ours.join_schedules([1.0, 2.0], [5]), {"schedules": [3.0, 4.0], "boundaries": [2]}),
-    (lambda: ours.constant(0.1), {"value": 0.3}),
-    (lambda: ours.piecewise_constant([1, 2, 3], [4, 5]), {"values": [5, 6, 7], "boundaries": [1, 9]}),
-    (lambda: ours.table([1, 2, 3]), {"values": [4, 5, 6]}),
-    (lambda: ours.cyclic(0, 1, 10, 5), {"high": 3.0, "up_steps": 7}),
-    (lambda: ours.one_cycle(0.1, 100), {"peak": 1.0, "total_steps": 50, "warmup_fraction": 0.5}),
-    (lambda: ours.warmup(ours.cosine_decay(0.1, 100), 10), {"schedule": ours.cosine_decay(0.4, 50), "steps": 3}),
-    (lambda: ours.noam(512, 4000), {"warmup_steps": 100}),
-    (lambda: ours.clip(ours.cosine_decay(0.1, 100), low=0.05), {"low": 0.01, "high": 0.09}),
-    (lambda: ours.delay(ours.cosine_decay(0.1, 100), 5), {"steps": 0}),
-]
-CURVE = mx.arange(120)
+def _is_like(schedule: Schedule, other: Schedule) -> bool:
+    """Whether one graph computes both."""
+    types = [[(c.shape, c.dtype) for c in each.state] for each in (schedule, other)]
+    return schedule.structure == other.structure and types[0] == types[1]
+
+
+@pytest.mark.usefixtures("uncompiled")
+@each({name: row for name, row in TYPICAL.items() if not repr(row.schedule).startswith("(")})
+def test_the_schedule_becomes_the_one_asked_for(row: Row) -> None:
+    """It rates, prints, pickles and copies as that one, by all of its arguments or each alone; if one graph can."""
+    (factory, arguments), (_, others) = call_of(row.make, 0.1), call_of(row.make, 0.37)
+    for hyperparameters in (others, *({name: value} for name, value in others.items())):
+        schedule, asked_for = row.schedule, FACTORIES[factory](**{**arguments, **hyperparameters})
+        state = schedule.state
+        if not _is_like(schedule, asked_for):
+            assert row.fixed or factory == "cosine_restarts"
+            with pytest.raises(ValueError, match="compiled differently"):
+                schedule.retune(**hyperparameters)
+            continue
+        schedule.retune(**hyperparameters)
+        assert schedule.state is state
+        changes = any(repr(value) != repr(arguments[name]) for name, value in hyperparameters.items())
+        assert changes == (bits(state) != bits(row.schedule.state))
+        assert repr(schedule) == repr(asked_for)
+        copies = [copy.deepcopy(schedule)]
+        copies += [] if "lambda" in repr(schedule) else [pickle.loads(pickle.dumps(schedule))]
+        for same in (schedule, *copies):
+            assert bits(same(CURVE), same.state) == bits(asked_for(CURVE), asked_for.state)
 
 
 def _named(value: Any) -> str:
-    return repr(value()) if callable(value) else " ".join(value)
-
-
-@pytest.mark.parametrize(("make", "hyperparameters"), ACCEPTED, ids=_named)
-def test_the_schedule_becomes_the_one_asked_for(make: Callable[[], Schedule], hyperparameters: dict[str, Any]) -> None:
-    """It rates, prints, pickles and copies as that one."""
-    schedule = make()
-    function, _, arguments = schedule.__reduce__()[1]
-    asked_for = function(**{**arguments, **hyperparameters})
-    untouched = copy.deepcopy(schedule)
-    state = schedule.state
-    schedule.retune(**hyperparameters)
-    assert schedule.state is state
-    assert bits(schedule(CURVE)) == bits(asked_for(CURVE)) != bits(untouched(CURVE))
-    assert repr(schedule) == repr(asked_for)
-    assert bits(pickle.loads(pickle.dumps(schedule))(CURVE)) == bits(asked_for(CURVE))
+    return " ".join(value) if isinstance(value, dict) else ""
 
 
 REFUSED: list[tuple[Callable[[], Schedule], dict[str, Any]]] = [
+    # Of as many coefficients, of the same types.
+    (lambda: ours.exponential_decay(0.1, 0.9), {"decay_rate": 1.1}),
+    (lambda: ours.warmup(ours.cosine_decay(0.1, 100), 10), {"shape": "sqrt"}),
+    (lambda: ours.warmup(ours.rex_decay(0.1, 100), 10), {"schedule": ours.sqrt_decay(0.1, 100)}),
+    # Of others.
     (lambda: ours.exponential_decay(0.1, 0.9), {"end": 0.01}),
     (lambda: ours.join_schedules([1.0, 2.0], [5]), {"schedules": [1.0, 2.0, 3.0], "boundaries": [5, 6]}),
     (lambda: ours.join_schedules([1.0, 2.0], [5]), {"schedules": [1.0, ours.cosine_decay(1, 10)]}),
@@ -161,70 +139,59 @@ REFUSED: list[tuple[Callable[[], Schedule], dict[str, Any]]] = [
     (lambda: ours.cosine_restarts(0.1, 10), {"period_factor": 2.0}),
     (lambda: ours.cosine_decay(0.1, 100), {"init": float("nan")}),
     (lambda: ours.cosine_decay(0.1, 100), {"decay_steps": 0}),
-    (lambda: ours.warmup_cosine_decay(0.1, 10, 100), {"warmup_steps": 100}),
+    (lambda: ours.warmup_cosine_decay(0.1, 10, 100), {"warmup_steps": 101}),
 ]
 
 
-@pytest.mark.parametrize(("make", "hyperparameters"), REFUSED, ids=_named)
-def test_structure_and_bad_values_are_refused(make: Callable[[], Schedule], hyperparameters: dict[str, Any]) -> None:
+NOT_THERE: list[tuple[Callable[[], Schedule], dict[str, Any]]] = [
+    (lambda: ours.cosine_decay(0.1, 100), {"peak": 1.0}),
+    (lambda: ours.cosine_decay(0.1, 100), {"init": "high"}),
+    (lambda: ours.cosine_decay(0.1, 100), {"init": None}),
+    (lambda: 2 * ours.cosine_decay(0.1, 100), {"init": 0.2}),
+    (lambda: ours.cosine_decay(0.1, 100) + 0.1, {"init": 0.2}),
+    (lambda: Schedule(lambda step, peak: peak * step, 0.1), {"init": 0.2}),
+    (lambda: Schedule(lambda step: step, *()), {"peak": 0.2}),
+]
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize(
+    ("make", "hyperparameters", "error"),
+    [*((*case, ValueError) for case in REFUSED), *((*case, TypeError) for case in NOT_THERE)],
+    ids=_named,
+)
+def test_structure_and_bad_values_and_names_are_refused(
+    make: Callable[[], Schedule], hyperparameters: dict[str, Any], error: type[Exception]
+) -> None:
     """And nothing has changed then."""
     schedule = make()
-    before, text, rate = bits(schedule(CURVE), schedule.state), repr(schedule), schedule.rate
-    with pytest.raises(ValueError, match=r".+"):
+    before, text, structure = bits(schedule(CURVE), schedule.state), repr(schedule), schedule.structure
+    with pytest.raises(error, match=r".+"):
         schedule.retune(**hyperparameters)
-    assert (bits(schedule(CURVE), schedule.state), repr(schedule), schedule.rate) == (before, text, rate)
-
-
-@pytest.mark.parametrize(
-    ("make", "hyperparameters"),
-    [
-        (lambda: ours.cosine_decay(0.1, 100), {"peak": 1.0}),
-        (lambda: ours.cosine_decay(0.1, 100), {"init": "high"}),
-        (lambda: ours.cosine_decay(0.1, 100), {"init": None}),
-        (lambda: 2 * ours.cosine_decay(0.1, 100), {"init": 0.2}),
-        (lambda: ours.cosine_decay(0.1, 100) + 0.1, {"init": 0.2}),
-        (lambda: Schedule(lambda step, peak: peak * step, 0.1), {"init": 0.2}),
-        (lambda: Schedule(lambda step: step, *()), {"peak": 0.2}),
-    ],
-)
-def test_what_there_is_not_is_a_type_error(make: Callable[[], Schedule], hyperparameters: dict[str, Any]) -> None:
-    schedule = make()
-    before, text = bits(schedule(CURVE)), repr(schedule)
-    with pytest.raises(TypeError):
-        schedule.retune(**hyperparameters)
-    assert (bits(schedule(CURVE)), repr(schedule)) == (before, text)
-
-
-def power_law(step: mx.array, peak: mx.array, steps: mx.array) -> mx.array:
-    """A user's own rate."""
-    return peak * (1 + step / steps) ** -0.5
+    assert (bits(schedule(CURVE), schedule.state), repr(schedule), schedule.structure) == (before, text, structure)
 
 
 @with_all_ways
 def test_a_rate_of_ones_own_by_its_parameters(way: Callable[..., Step]) -> None:
     schedule = Schedule(power_law, 0.1, 100)
-    model, optimizer = mlp(), optim.AdamW(schedule)
-    step = way(mse, model, optimizer)
-    train(step, batches(2), model, optimizer)
+    training = _training(way, schedule).train(2)
     schedule.retune(peak=0.7)
     schedule.retune(steps=2)
-    train(step, batches(1), model, optimizer)
-    assert bits(optimizer.learning_rate) == bits(Schedule(power_law, 0.7, 2)(2))
+    training.train(1)
+    assert bits(training.optimizer.learning_rate) == bits(Schedule(power_law, 0.7, 2)(2))
     assert schedule(6).item() == pytest.approx(0.35)
 
 
 def test_all_steps_of_a_shared_schedule_follow() -> None:
-    """One schedule in two optimizers, in a ``MultiOptimizer`` and by itself."""
+    """One schedule in two optimizers, and by itself."""
     schedule = ours.cosine_decay(0.1, 100)
-    trained = [(mlp(), optim.AdamW(schedule)), (mlp(), optim.SGD(schedule))]
-    steps = [ours.compiled_step(mse, *pair) for pair in trained]
-    for step, pair in zip(steps, trained, strict=True):
-        train(step, batches(1), *pair)
+    trainings = [
+        Training(ours.compiled_step, optimizer=optimizer(schedule)).train(1) for optimizer in (optim.AdamW, optim.SGD)
+    ]
     schedule.retune(init=0.4)
-    for step, (model, optimizer) in zip(steps, trained, strict=True):
-        train(step, batches(1), model, optimizer)
-        assert bits(optimizer.learning_rate) == bits(schedule(1))
-        assert float(schedule(1)) > 0.3
+    for training in trainings:
+        assert bits(training.train(1).optimizer.learning_rate) == bits(schedule(1))
+    assert float(schedule(1)) > 0.3
 
 
 def test_what_was_made_of_it_keeps_its_own() -> None:
@@ -239,11 +206,21 @@ def test_what_was_made_of_it_keeps_its_own() -> None:
 def test_after_a_failed_step() -> None:
     """What was retuned before a step that fails stays retuned."""
     schedule = warm_cosine()
-    model, optimizer = mlp(), optim.AdamW(schedule)
-    step = ours.compiled_step(mse, model, optimizer)
-    train(step, batches(1), model, optimizer)
+    training = _training(ours.compiled_step, schedule).train(1)
     schedule.retune(peak=0.5)
     with pytest.raises(ValueError, match="addmm"):
-        step(mx.zeros((2, 3)), mx.zeros((2, 2)))
-    train(step, batches(1), model, optimizer)
-    assert optimizer.learning_rate.item() == schedule(1).item() == pytest.approx(0.1)
+        training.step(mx.zeros((2, 3)), mx.zeros((2, 2)))
+    assert training.rates(1) == [schedule(1).item()] == [pytest.approx(0.1)]
+
+
+@requires_compile
+def test_a_state_that_is_assigned_reaches_a_step_that_captures_it() -> None:
+    """And no other step: there its values are constants, and those of the schedule."""
+    schedule, other = ours.linear_schedule(0.5, 0.25, 10), ours.linear_schedule(3.0, 1.0, 5)
+    captured, constant = (Training(way, optimizer=optim.SGD(schedule)) for way in (capturing, by_hand))
+    for training in (captured, constant):
+        assert training.rates(3) == [schedule(step).item() for step in range(3)]
+    going_on = [schedule(step).item() for step in range(3, 7)]
+    schedule.state[:] = other.state
+    assert captured.rates(4) == [other(step).item() for step in range(3, 7)]
+    assert constant.rates(4) == going_on

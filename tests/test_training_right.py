@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import copy
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -12,72 +16,33 @@ import pytest
 
 import mlxsched_compiled as ours
 
-from .training_loops import (
+from .measuring import run
+from .training import (
     OPTIMIZERS,
-    Batch,
-    Optimizer,
+    TASKS,
     Step,
+    Task,
+    Training,
     assert_close,
     batches,
     bits,
-    by_hand,
     by_update,
+    capturing,
     eager,
-    everything,
     mlp,
     mse,
-    train,
     warm_cosine,
+    with_both_tools,
 )
-from .training_models import TASKS
 
 
-class Run(NamedTuple):
-    """A training that is over."""
-
-    losses: list[Any]
-    model: nn.Module
-    optimizer: optim.Optimizer
-
-    def bits(self) -> dict[str, tuple[str, bytes]]:
-        """Of all that came out."""
-        return everything(self.model, self.optimizer, self.losses)
-
-    def arrays(self) -> list[Any]:
-        """All that came out."""
-        return [self.losses, self.model.parameters(), self.optimizer.state]
-
-
-def _run(way: Callable[..., Step], model: nn.Module, optimizer: Optimizer, loss_fn: Step, data: Sequence[Batch]) -> Run:
-    trained = optimizer(warm_cosine())
-    mx.random.seed(1)  # of dropout
-    return Run(train(way(loss_fn, model, trained), data, model, trained), model, trained)
-
-
-def _by_hand(loss_fn: Step, model: nn.Module, optimizer: optim.Optimizer) -> Step:
-    """With the state of the schedules captured, as it is by the tools."""
-    parts = getattr(optimizer, "optimizers", [optimizer])
-    return by_hand(loss_fn, model, optimizer, [s.state for part in parts for s in part._schedulers.values()])
-
-
-def _skip_if_mlx_cannot(optimizer: Optimizer) -> None:
-    if optimizer is OPTIMIZERS["MultiOptimizer"]:
-        model = mlp()
-        try:
-            optimizer(0.1).update(model, model.parameters())
-        except ValueError:
-            pytest.skip("this MLX cannot split the layers of a list between optimizers")
-
-
-def _compare(
-    make: Callable[[], nn.Module], optimizer: Optimizer, loss_fn: Step, data: Sequence[Batch], rtol: float = 2e-5
-) -> Run:
-    """Trains in all four ways. Returns the compiled step's run."""
-    _skip_if_mlx_cannot(optimizer)
+def _compare(task: Task, optimizer: Callable[[Any], optim.Optimizer], steps: int, rtol: float = 2e-5) -> Training:
+    """Trains in all four ways. Returns the compiled step's."""
     step, update, hand, plain = (
-        _run(way, make(), optimizer, loss_fn, data) for way in (ours.compiled_step, by_update, _by_hand, eager)
+        Training(way, task.make(), optimizer(warm_cosine()), task.loss_fn).train(task.data(steps))
+        for way in (ours.compiled_step, by_update, capturing, eager)
     )
-    assert step.bits() == hand.bits()
+    assert step.bits(step.losses) == hand.bits(hand.losses)
     assert_close(step.arrays(), plain.arrays(), rtol=rtol, atol=rtol / 10)
     assert_close(update.arrays(), plain.arrays(), rtol=rtol, atol=rtol / 10)
     return step
@@ -86,64 +51,250 @@ def _compare(
 @pytest.mark.parametrize("optimizer", ["SGD, momentum", "AdamW", "MultiOptimizer"])
 def test_500_steps(optimizer: str) -> None:
     """The two loops compiled as a whole have the same bits to the end, and what is trained is trained."""
-    _skip_if_mlx_cannot(OPTIMIZERS[optimizer])
-    data = batches(25) * 20
-    runs = [_run(way, mlp(), OPTIMIZERS[optimizer], mse, data) for way in (ours.compiled_step, _by_hand)]
-    assert runs[0].bits() == runs[1].bits()
-    assert sum(runs[0].losses[-25:]).item() < 0.9 * sum(runs[0].losses[:25]).item()
+    step, hand = (
+        Training(way, mlp(), OPTIMIZERS[optimizer](warm_cosine())).train(batches(25) * 20)
+        for way in (ours.compiled_step, capturing)
+    )
+    assert step.bits(step.losses) == hand.bits(hand.losses)
+    assert sum(step.losses[-25:]).item() < 0.9 * sum(step.losses[:25]).item()
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer(optimizer: str) -> None:
-    run = _compare(mlp, OPTIMIZERS[optimizer], mse, batches(45), rtol=2e-4 if optimizer == "Muon" else 2e-5)
-    first = getattr(run.optimizer, "optimizers", [run.optimizer])[0]
+    trained = _compare(Task(mlp), OPTIMIZERS[optimizer], 45, rtol=2e-4 if optimizer == "Muon" else 2e-5).optimizer
+    first = getattr(trained, "optimizers", [trained])[0]
     assert first.step.item() == 45
     assert bits(first.learning_rate) == bits(mx.array(1e-3, mx.float32)), "the schedule's end"
 
 
-def _adds_bfloat16() -> bool:
-    layer = nn.Linear(2, 2)
-    layer.set_dtype(mx.bfloat16)
-    try:
-        mx.eval(layer(mx.zeros((1, 2), mx.bfloat16)))
-    except RuntimeError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not _adds_bfloat16(), reason="this MLX multiplies no bfloat16 matrices on this device")
-@pytest.mark.parametrize("optimizer", ["AdamW"])
-def test_bfloat16(optimizer: str) -> None:
+def test_bfloat16() -> None:
     def make() -> nn.Module:
         model = mlp()
         model.set_dtype(mx.bfloat16)
         return model
 
-    run = _compare(make, OPTIMIZERS[optimizer], mse, batches(20, dtype=mx.bfloat16), rtol=2e-2)
+    run = _compare(Task(make, data=lambda n: batches(n, dtype=mx.bfloat16)), optim.AdamW, 20, rtol=2e-2)
     assert run.model.layers[0].weight.dtype == mx.bfloat16
     assert run.optimizer.learning_rate.dtype == mx.float32
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_models(task: str) -> None:
+@pytest.mark.parametrize("name", TASKS)
+def test_models(name: str) -> None:
     """What is frozen, shared, quantized or random comes out as it does in MLX, and so do the buffers."""
-    make, loss_fn, data = TASKS[task].make, TASKS[task].loss_fn, TASKS[task].data(20)
-    run = _compare(make, OPTIMIZERS["AdamW"], loss_fn, data)
-    untrained = make()
+    run = _compare(TASKS[name], optim.AdamW, 20)
+    untrained = TASKS[name].make()
     assert bits(run.model.trainable_parameters()) != bits(untrained.trainable_parameters())
-    if task in ("frozen layer", "biases only", "quantized with adapter"):
-        frozen = run.model.layers[0].weight, untrained.layers[0].weight
-        assert bits(frozen[0]) == bits(frozen[1])
-    if task == "counts its calls":
-        assert run.model.calls.item() == 20
+    if name in ("frozen layer", "biases only", "quantized with adapter"):
+        assert bits(run.model.layers[0].weight) == bits(untrained.layers[0].weight)
+    if name == "counts its calls":
+        assert run.model.layers[1].calls.item() == 20
 
 
-def test_a_rate_that_is_not_a_schedule() -> None:
-    """A constant, a schedule of MLX and a plain function train as they do in MLX."""
-    for rate in (0.05, optim.cosine_decay(0.05, 20), lambda step: 0.05 / (step + 1.0)):
-        runs = []
-        for way in (ours.compiled_step, by_update, eager):
-            model, optimizer = mlp(), optim.SGD(rate, momentum=0.9)
-            runs.append(Run(train(way(mse, model, optimizer), batches(10), model, optimizer), model, optimizer))
-        assert_close(runs[0].arrays(), runs[2].arrays())
-        assert_close(runs[1].arrays(), runs[2].arrays())
+@with_both_tools
+@pytest.mark.parametrize(
+    "rate",
+    [0.05, optim.cosine_decay(0.05, 20), lambda step: 0.05 / (step + 1.0)],
+    ids=["constant", "MLX's schedule", "function"],
+)
+def test_a_rate_that_is_not_a_schedule(tool: Callable[..., Step], rate: Any) -> None:
+    own, plain = (Training(way, optimizer=optim.SGD(rate, momentum=0.9)).train(10) for way in (tool, eager))
+    assert_close(own.arrays(), plain.arrays())
+
+
+class _Own(optim.Optimizer):
+    """An optimizer of the user's, which counts its updates in a Python attribute."""
+
+    def __init__(self, learning_rate: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._maybe_schedule("learning_rate", learning_rate)
+        self.updates = 0
+
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
+        state["sign"] = mx.zeros_like(parameter)
+
+    def apply_gradients(self, gradients: Any, parameters: Any) -> Any:
+        self.updates += 1
+        return super().apply_gradients(gradients, parameters)
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        state["sign"] = mx.sign(gradient)
+        changed: mx.array = parameter - self.learning_rate / self.updates * state["sign"]
+        return changed
+
+
+@with_both_tools
+def test_an_optimizer_with_python_state(tool: Callable[..., Step]) -> None:
+    """It is traced for each update, because each is another, and is right."""
+    own, plain = (Training(way, optimizer=_Own(warm_cosine())).train(3) for way in (tool, eager))
+    assert own.optimizer.updates == plain.optimizer.updates == 3
+    assert_close([own.losses, own.model.parameters()], [plain.losses, plain.model.parameters()])
+
+
+def _other(model: Any, x: mx.array, y: mx.array) -> mx.array:
+    return mx.mean(mx.abs(model(x) - y)) + mx.sum(mx.square(model.layers[0].weight))
+
+
+@pytest.mark.parametrize("tool", [ours.compiled_step, by_update])
+@pytest.mark.parametrize("plain", [True, False], ids=["with eager steps between", "alone"])
+@pytest.mark.parametrize("loss_fn", [mse, _other], ids=["same loss", "other loss"])
+def test_two_steps_over_one_model(tool: Callable[..., Step], plain: bool, loss_fn: Step) -> None:
+    """Of both tools or of one, with one loss or two, and eager steps before and after."""
+
+    def loop(first: Callable[..., Step], second: Callable[..., Step]) -> list[Any]:
+        training = Training(first)
+        parts = training.model, training.optimizer
+        steps = [*([eager(mse, *parts)] if plain else []), training.step, second(loss_fn, *parts)]
+        for i, batch in enumerate(batches(9)):
+            training.step = steps[i % len(steps)]
+            training.train([batch])
+        return training.arrays()
+
+    assert_close(loop(tool, ours.compiled_step), loop(eager, eager))
+    assert_close(loop(tool, by_update), loop(eager, eager))
+
+
+def test_one_optimizer_per_half_of_a_model() -> None:
+    """Each step trains what the other has frozen."""
+
+    def loop(way: Callable[..., Step]) -> list[Any]:
+        model = mlp()
+        halves = [
+            Training(way, model.layers[i], None, lambda half, x, y: mse(model, x, y))  # a closure over the whole model
+            for i in (0, 2)
+        ]
+        for i, batch in enumerate(batches(6)):
+            halves[i % 2].train([batch])
+        return [halves[0].losses, halves[1].losses, model.parameters()]
+
+    # The compiled step of a half does not see the other half change: only what it is given is watched.
+    assert_close(loop(by_update), loop(eager))
+
+
+@with_both_tools
+def test_an_empty_batch(tool: Callable[..., Step]) -> None:
+    """Of no rows: MLX's mean of nothing is NaN, here as there; nothing crashes."""
+    own, plain = (Training(way, optimizer=optim.SGD(warm_cosine())).train(batches(2, size=0)) for way in (tool, eager))
+    assert_close(own.arrays(), plain.arrays())
+
+
+def test_no_batch_at_all() -> None:
+    """A loss of the weights alone."""
+
+    def loss_fn(model: Any) -> mx.array:
+        return mx.sum(mx.square(model.layers[0].weight))
+
+    own, plain = (Training(way, loss_fn=loss_fn).train([()] * 3) for way in (ours.compiled_step, eager))
+    assert_close(own.arrays(), plain.arrays())
+
+
+def test_gradients_in_other_order_or_for_a_part() -> None:
+    """As eager ``optimizer.update`` takes them."""
+
+    def loop(make: Callable[..., Any]) -> list[Any]:
+        model, optimizer = mlp(), optim.AdamW(warm_cosine())
+        update = make(model, optimizer)
+        for i, batch in enumerate(batches(6)):
+            _, gradients = nn.value_and_grad(model, mse)(model, *batch)
+            if i % 3 == 1:
+                gradients["layers"] = [dict(reversed(part.items())) for part in gradients["layers"]]
+            elif i % 3 == 2:
+                del gradients["layers"][2]["weight"]
+            update(gradients)
+            mx.eval(model.parameters(), optimizer.state)
+        return [model.parameters(), optimizer.state]
+
+    plain = loop(lambda model, optimizer: lambda gradients: optimizer.update(model, gradients))
+    assert_close(loop(ours.compiled_update), plain)
+
+
+@with_both_tools
+def test_a_trained_model_is_copied_and_pickled(tool: Callable[..., Step]) -> None:
+    """The tools leave nothing in model, optimizer or schedule that cannot be."""
+    training = Training(tool).train(3)
+    twin = Training(tool, *copy.deepcopy((training.model, training.optimizer)))
+    assert bits(twin.model.state, twin.optimizer.state) == bits(training.model.state, training.optimizer.state)
+    assert training.train(3).bits() == twin.train(3).bits()
+    assert repr(pickle.loads(pickle.dumps(training.optimizer._schedulers["learning_rate"]))) == repr(warm_cosine())
+
+
+def test_steps_queued_without_evaluation() -> None:
+    """200 steps, then one evaluation; and evaluation in the background."""
+    found = []
+    for every in (200, 1):
+        training = Training(ours.compiled_step, optimizer=optim.SGD(warm_cosine(0.01), momentum=0.9))
+        for i, batch in enumerate(batches(20) * 10):
+            training.step(*batch)
+            if i % every == every - 1:
+                mx.async_eval(training.model.parameters(), training.optimizer.state)
+        found.append(training.bits())
+    assert found[0] == found[1]
+
+
+@with_both_tools
+def test_a_step_that_wanders_between_threads(tool: Callable[..., Step]) -> None:
+    """Each call from another thread: the bits of a loop in one."""
+    training = Training(tool)
+    mx.eval(training.model.parameters(), training.optimizer.state)  # MLX evaluates an array in the thread that made it
+    for batch in batches(6):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(training.train, [batch]).result()
+    assert bits(training.arrays()) == bits(Training(tool).train(6).arrays())
+
+
+@with_both_tools
+def test_trainings_in_several_threads_at_once(tool: Callable[..., Step]) -> None:
+    """Models, optimizers and schedules of their own, the same kinds: each as if it were alone."""
+    models = [mlp() for _ in range(4)]
+    mx.eval([model.parameters() for model in models])
+    with ThreadPoolExecutor(4) as pool:
+        found = [bits(arrays) for arrays in pool.map(lambda model: Training(tool, model).train(6).arrays(), models)]
+    assert found == [bits(Training(tool).train(6).arrays())] * 4
+
+
+def test_dropout_in_another_thread() -> None:
+    """It draws from the random state of the thread that calls, as eager code does."""
+
+    def loop(way: Callable[..., Step]) -> list[Any]:
+        training = Training(way, TASKS["dropout"].make(), optim.SGD(warm_cosine())).train(2)
+
+        def elsewhere() -> Training:
+            mx.random.seed(7)
+            return training.train(2)
+
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(elsewhere).result().arrays()
+
+    assert_close(loop(ours.compiled_step), loop(eager))
+
+
+def test_nothing_compiled(tmp_path: Path) -> None:
+    """With ``MLX_DISABLE_COMPILE``: the same rates bit by bit, the same weights but for rounding, errors undone."""
+    code = """
+        import mlx.core as mx
+        from tests.training import *
+        for tool in TOOLS.values():
+            fail = [False]
+            def loss_fn(model, x, y):
+                loss = mse(model, x, y)
+                if fail[0]:
+                    raise ValueError("by the user's code")
+                return loss
+            training = Training(tool, loss_fn=loss_fn).train(3)
+            before = bits(training.optimizer.state)
+            fail[0] = True
+            try:
+                training.train(1)
+            except ValueError as error:
+                print(error, bits(training.optimizer.state) == before)
+            fail[0] = False
+            training.train(3)
+            print(training.optimizer.learning_rate.item(), mx.sum(training.model.layers[0].weight).item())
+    """
+    lines = run(code, tmp_path, MLX_DISABLE_COMPILE="1").splitlines()
+    training = Training(ours.compiled_step).train(batches(3) * 2)
+    assert len(lines) == 4
+    for error, found in (lines[:2], lines[2:]):
+        assert error == "by the user's code True"
+        rate, total = map(float, found.split())
+        assert rate == training.optimizer.learning_rate.item()
+        assert total == pytest.approx(mx.sum(training.model.layers[0].weight).item(), rel=1e-4, abs=1e-5)

@@ -1,0 +1,96 @@
+"""Copies and pickles are the same schedule, and so is what it prints as."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import mlx.core as mx
+import pytest
+
+import mlxsched_compiled as ours
+
+from .schedules import NAMES, TABLE, TYPICAL, Row, call_of, each
+from .test_calls import power_law
+
+STEPS = mx.array([0, 1, 2, 3, 5, 17, 100, 5000, 10**5], mx.uint64)
+
+
+def inverse(step: int) -> float:
+    """A function at module level, so that it pickles."""
+    return 1 / (step + 1)
+
+
+def _same(copied: ours.Schedule, schedule: ours.Schedule) -> None:
+    assert copied is not schedule
+    assert repr(copied) == repr(schedule)
+    assert copied.structure == schedule.structure
+    for own, other in zip(copied.state, schedule.state, strict=True):
+        assert own.dtype == other.dtype
+        assert mx.array_equal(own, other)
+    assert mx.array_equal(copied(STEPS), schedule(STEPS))
+
+
+def _pickled(schedule: ours.Schedule, protocol: int = pickle.DEFAULT_PROTOCOL) -> Any:
+    return pickle.loads(pickle.dumps(schedule, protocol))
+
+
+@pytest.mark.usefixtures("uncompiled")
+@each(TABLE)
+def test_copies_are_equal_and_share_the_graph(row: Row) -> None:
+    schedule = row.schedule
+    _same(copy.copy(schedule), schedule)
+    _same(copy.deepcopy(schedule), schedule)
+    if "lambda" not in repr(schedule):  # which neither prints nor pickles
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+            _same(_pickled(schedule, protocol), schedule)
+        if not repr(schedule).startswith("table("):  # which prints as short as an array does
+            _same(eval(repr(schedule), dict(NAMES)), schedule)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        ours.tabulate(inverse, 5),
+        ours.Schedule(power_law, 0.1, 100),
+        ours.linear_schedule(mx.array(0.5), 0.0, 10),
+        2 * ours.linear_schedule(1, 2, 4) + ours.cosine_decay(1, 4) * ours.step_decay(1, 0.5, 2),
+    ],
+    ids=["tabulated function", "own rate", "array", "sum of products"],
+)
+def test_what_else_pickles(schedule: ours.Schedule) -> None:
+    _same(_pickled(schedule), schedule)
+
+
+@each(TYPICAL)
+def test_repr_names_every_argument_that_is_given(row: Row) -> None:
+    factory, arguments = call_of(row.make, 0.1)
+    text = repr(row.schedule)
+    assert text.startswith((f"{factory}(", "("))
+    assert all(f"{name}=" in text for name in arguments if text.startswith(factory))
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize(
+    ("schedule", "text"),
+    [
+        (ours.cosine_decay(0.1, 1000), "cosine_decay(init=0.1, decay_steps=1000, end=0.0)"),
+        (ours.cosine_decay(0.1, 1000, power=2.0), "cosine_decay(init=0.1, decay_steps=1000, end=0.0, power=2.0)"),
+        (ours.linear_schedule(0, 0.1, steps=10), "linear_schedule(init=0, end=0.1, steps=10)"),
+        (ours.exponential_decay(0.1, 0.9), "exponential_decay(init=0.1, decay_rate=0.9)"),
+        (ours.step_decay(0.1, 0.9, 10), "step_decay(init=0.1, decay_rate=0.9, step_size=10)"),
+        (
+            ours.join_schedules([ours.linear_schedule(0, 1, 5), 0.5], [5]),
+            "join_schedules(schedules=[linear_schedule(init=0, end=1, steps=5), 0.5], boundaries=[5])",
+        ),
+        (2 * ours.linear_schedule(0, 1, 5), "(2 * linear_schedule(init=0, end=1, steps=5))"),
+        (
+            2 * ours.linear_schedule(1, 2, 4) + 0.1,
+            "((2 * linear_schedule(init=1, end=2, steps=4)) + 0.1)",
+        ),
+    ],
+)
+def test_repr_is_the_call(schedule: ours.Schedule, text: str) -> None:
+    assert repr(schedule) == text
+    _same(eval(text, dict(NAMES)), schedule)
