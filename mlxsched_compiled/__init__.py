@@ -47,4 +47,5 @@ from .compose import cooldown as cooldown
 from .training import compiled_step as compiled_step
 from .training import compiled_update as compiled_update
 
+__all__ = [name for name, value in [*vars().items()] if callable(value) and not name.startswith("_")]
 __version__ = "0.1.0"

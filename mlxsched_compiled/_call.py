@@ -24,6 +24,8 @@ class Call(NamedTuple):
     function: Callable[..., Any]
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}  # noqa: RUF012  never changed
+    copied_by: Call | None = None
+    """The call that makes copies, where it is not this one."""
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -58,8 +60,9 @@ class Call(NamedTuple):
             yield from value if isinstance(value, (list, tuple)) else (value,)
 
     def reduced(self) -> tuple[Any, ...]:
-        """The call as ``pickle`` wants it."""
-        return partial(self.function, **self.kwargs), self.args
+        """What makes a copy, as ``pickle`` wants it."""
+        call = self.copied_by or self
+        return partial(call.function, **call.kwargs), call.args
 
     def __str__(self) -> str:
         if self.function in SIGNS:

@@ -19,7 +19,8 @@ def factory(make: Callable[P, Bound]) -> Callable[P, Schedule]:
 
     The schedule remembers the call, for ``repr``, ``pickle``, ``copy`` and ``retune``.
     """
-    parameters = signature(make).parameters
+    its_signature = signature(make)
+    parameters = its_signature.parameters
     defaults = {name: p.default for name, p in parameters.items() if p.default is not Parameter.empty}
 
     @wraps(make)
@@ -30,7 +31,7 @@ def factory(make: Callable[P, Bound]) -> Callable[P, Schedule]:
         arguments = {n: list(given[n]) if isinstance(given[n], list) else given[n] for n in parameters}
         return Schedule._of(made, Call(called, kwargs=arguments))
 
-    called.__annotations__["return"] = Schedule
+    called.__signature__ = its_signature.replace(return_annotation=Schedule.__name__)  # type: ignore[attr-defined]
     package = __name__.partition(".")[0]
     if make.__module__.startswith(f"{package}."):
         called.__module__ = package  # where pickles look for it, so that files can move

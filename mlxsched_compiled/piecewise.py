@@ -143,7 +143,7 @@ def tabulate(fn: Callable[[int], float], steps: int) -> Schedule:
         steps: Steps to tabulate, at least 1; 4 bytes each.
 
     Returns:
-        A schedule, float32, of the shape of the step.
+        A schedule, float32, of the shape of the step. Its copies and pickles are tables of the same values.
 
     Raises:
         ValueError: If ``steps`` is not a whole number >= 1, or ``fn`` returns a rate that is not finite.
@@ -160,4 +160,6 @@ def tabulate(fn: Callable[[int], float], steps: int) -> Schedule:
     if not callable(fn):
         raise TypeError(f"fn must be a function of an int, but got {fn!r}.")
     calls = range(static("steps", count("steps", steps)))
-    return table([float(finite(f"fn({step})", fn(step))) for step in calls])
+    values = table([float(finite(f"fn({step})", fn(step))) for step in calls])
+    # Copies keep the values: the function may return others by then, and not every function can be pickled.
+    return Schedule._of(values, Call(tabulate, kwargs={"fn": fn, "steps": steps}, copied_by=values._call))

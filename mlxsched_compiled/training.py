@@ -249,11 +249,11 @@ class CompiledStep:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The calls since the last update, the sum of their gradients and of their weights; empty without any.
+        """The calls since the last update, and the sums of their gradients and weights; empty if each is an update.
 
         A tree of arrays, to be saved and set with those of model and optimizer, also for another ``accumulate``.
         """
-        if not self._calls:
+        if self._accumulate == 1 and not self._calls:
             return {}
         self._lay_out()
         sums, weight = self._sum.tree

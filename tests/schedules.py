@@ -288,7 +288,7 @@ TABLE: dict[str, Row] = {
     ),
     "warmup_stable_decay": Row(
         lambda m, p: m.warmup_stable_decay(p, _n(p, 10), _n(p, 50), _n(p), init=p / 9, end=p / 8),
-        zero="warmup_steps stable_steps",
+        zero="warmup_steps stable_steps decay_steps",
     ),
     "warmup_stable_decay, shapes": Row(
         lambda m, p: m.warmup_stable_decay(

@@ -194,13 +194,25 @@ def test_all_steps_of_a_shared_schedule_follow() -> None:
     assert float(schedule(1)) > 0.3
 
 
-def test_what_was_made_of_it_keeps_its_own() -> None:
-    """A schedule that another was made of is copied into it."""
+def test_what_was_made_of_it_follows() -> None:
+    """At any depth, and in its text too."""
     part = ours.cosine_decay(0.1, 100)
-    whole = ours.warmup(part, 10)
-    before = bits(whole(CURVE))
+    whole = 2 * ours.warmup(part, 10)
     part.retune(init=0.7)
-    assert bits(whole(CURVE)) == before
+    asked_for = 2 * ours.warmup(ours.cosine_decay(0.7, 100), 10)
+    assert bits(whole(CURVE)) == bits(asked_for(CURVE))
+    assert repr(whole) == repr(asked_for)
+
+
+def test_where_what_was_made_of_it_cannot_follow_nothing_changes() -> None:
+    part = ours.constant(0.5)
+    whole = ours.exponential_decay(0.1, 0.5) * ours.clip(part, high=1.0)
+    mx.compile(whole)(mx.array(3, mx.uint64))  # which does not capture its state
+    before = bits(part(CURVE), whole(CURVE))
+    with pytest.raises(ValueError, match=r"schedule\.state.*compiled_step"):
+        part.retune(value=0.25)
+    assert bits(part(CURVE), whole(CURVE)) == before
+    assert repr(part) == "constant(value=0.5)"
 
 
 def test_after_a_failed_step() -> None:
