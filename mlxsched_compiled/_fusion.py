@@ -12,8 +12,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from ._kernels import kernels
-from ._rates import Compound, RateFunction, Structure, Types, fitted, functions_in, own_kernel
+from ._kernels import LAUNCH_NOTHING, nodes
+from ._rates import Compound, RateFunction, Structure, Types, fitted, functions_in
 
 
 def laid_out(rate: RateFunction, types: Types) -> RateFunction:
@@ -29,10 +29,13 @@ def laid_out(rate: RateFunction, types: Types) -> RateFunction:
 
 @lru_cache(maxsize=1024)
 def _laid_out(rate: RateFunction, types: Types) -> RateFunction:
+    uses = (_in_update, _in_update_that_reads_the_step)
+
+    def costs(way: RateFunction) -> list[int]:
+        return [_kernels(way, types), *(len(_nodes(use, way, types)) for use in uses)]
+
     rate = _cut(rate, types)
-    ways: list[RateFunction] = [rate, _Early(rate), _Late(rate), _Apart(_Early(rate)), _Apart(_Late(rate))]
-    uses = (_alone, _in_update, _in_update_that_reads_the_step)
-    return min(ways, key=lambda way: [_count(use, way, types) for use in uses])
+    return min((rate, _Early(rate), _Late(rate)), key=costs)
 
 
 def _cut(rate: RateFunction, types: Types) -> RateFunction:
@@ -41,17 +44,19 @@ def _cut(rate: RateFunction, types: Types) -> RateFunction:
         return rate
     parts = zip(rate.parts, rate.part_types(types), strict=True)
     rate = rate.with_parts([_cut(part, part_types) for part, part_types in parts])
-    fewest = _count(_alone, rate, types)
+    fewest = _kernels(rate, types)
     for i in range(len(rate.parts)):
         if fewest == 1:
             break
         cut = rate.with_apart(i)
-        if (number := _count(_alone, cut, types)) < fewest:
+        if (number := _kernels(cut, types)) < fewest:
             rate, fewest = cut, number
     return rate
 
 
 class _Early(Structure):
+    """A rate with step + 1 where it begins..."""
+
     def __init__(self, rate: RateFunction) -> None:
         self.rate = rate
 
@@ -60,24 +65,14 @@ class _Early(Structure):
 
 
 class _Late(Structure):
+    """...and one where it ends."""
+
     def __init__(self, rate: RateFunction) -> None:
         self.rate = rate
 
     def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
         rate = fitted(self.rate, step, *coefficients)
         return mx.where(step + 1 > 0, rate, rate)
-
-
-class _Apart(Structure):
-    def __init__(self, rate: RateFunction) -> None:
-        self.rate = rate
-
-    def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
-        return own_kernel(self.rate(step, *coefficients))
-
-
-def _alone(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
-    return rate(step, *coefficients)
 
 
 def _in_update(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
@@ -91,8 +86,13 @@ def _in_update_that_reads_the_step(rate: RateFunction, step: mx.array, *coeffici
     return following, value, value / (1 - 0.9**following)
 
 
-def _count(use: Callable[..., Any], rate: RateFunction, types: Types) -> int:
-    """How many kernels ``use`` of ``rate`` takes, compiled, with a scalar step and coefficients of these types."""
+def _kernels(rate: RateFunction, types: Types) -> int:
+    """How many kernels ``rate`` takes alone."""
+    return sum(node not in LAUNCH_NOTHING for node in _nodes(lambda rate, *inputs: rate(*inputs), rate, types))
+
+
+def _nodes(use: Callable[..., Any], rate: RateFunction, types: Types) -> list[str]:
+    """The nodes of ``use`` of ``rate``, compiled, with a scalar step and coefficients of these types."""
     arrays = [mx.array(0, mx.uint64), *(mx.zeros(shape, dtype) for shape, dtype in types)]
     mx.eval(arrays)
-    return len(kernels(mx.compile(lambda *inputs: use(rate, *inputs))(*arrays)))
+    return nodes(mx.compile(lambda *inputs: use(rate, *inputs))(*arrays))

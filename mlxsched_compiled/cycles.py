@@ -13,7 +13,7 @@ from ._joins import joined
 from ._ramps import Ramp, cosine, quarter_turn, ramp
 from ._rates import Part
 from .compose import finely, repeated
-from .exponentials import per_period, raised
+from .exponentials import raised
 
 _STEPS = 2**62
 """More than anyone takes, and little enough to stay within uint64."""
@@ -147,11 +147,30 @@ def cyclic(
     triangle = repeated(up_and_down, up + down)
     if mode == "triangular":
         return triangle
-    height = composite(per_period, [raised(1.0, 0.5, 1)], up + down) if mode == "triangular2" else raised(1.0, gamma, 1)
-    return composite(_lowered, [height, triangle], low)
+    if mode == "triangular2":
+        return composite(_halved, [triangle], low, up + down)
+    return composite(_lowered, [raised(1.0, gamma, 1), triangle], low)
+
+
+def _halved(step: mx.array, parts: list[Part], low: mx.array, cycle: mx.array) -> mx.array:
+    """The part, its height above ``low`` halved with each cycle."""
+    return _above(low, parts[0](step), _power_of_half(step // cycle))
 
 
 def _lowered(step: mx.array, parts: list[Part], low: mx.array) -> mx.array:
     """The second part, its height above ``low`` times the first."""
-    height = parts[0](step)
-    return (1 - height) * low + parts[1](step) * height
+    return _above(low, parts[1](step), parts[0](step))
+
+
+def _above(low: mx.array, rate: mx.array, scale: mx.array) -> mx.array:
+    return (1 - scale) * low + rate * scale
+
+
+def _power_of_half(exponent: mx.array) -> mx.array:
+    """0.5 ** exponent, exactly: a fourth power and what is left, for a shift reaches 2**63 only."""
+    exponent = mx.minimum(exponent, 255)
+    one = (exponent == exponent).astype(mx.uint64)  # in its shape: under vmap a shift takes its left operand's
+    root = mx.left_shift(one, exponent >> 2).astype(mx.float32)
+    rest = mx.left_shift(one, exponent & 3).astype(mx.float32)
+    square = root * root
+    return 1 / square / square / rest
