@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from numbers import Number
 from operator import getitem, is_, setitem
 from typing import Any
 
@@ -11,7 +12,7 @@ import mlx.core as mx
 from mlx.nn import Module
 from mlx.optimizers import Optimizer
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+_PLAIN = (Number, str, bytes, type(None))
 
 
 class Guards:
@@ -68,6 +69,10 @@ class Guards:
         self.changed = next((now[0] for now, before in pairs if now != before), "")
         return False
 
+    def renew(self) -> None:
+        """Takes what stands in attributes now for what is to stay."""
+        self._values = [*self._present_values()]
+
     def _identical(self) -> bool:
         """Whether every object is the one it was. Asked before every step: flat lists, and no loop in Python."""
         return (
@@ -120,10 +125,14 @@ class Guards:
         if isinstance(node, Module):
             self._follow_attributes(vars(node), name)
 
-    def _follow_attributes(self, node: Any, name: str) -> None:
-        """Follows what is part of a graph: the attributes of a module or an optimizer, and the containers in them."""
-        if not self._is_new(node):
+    def _follow_attributes(self, node: Any, name: str, place: Any = None) -> None:
+        """Follows what is part of a graph: the attributes of a module or an optimizer, and the containers in them.
+
+        ``place`` is where the items of ``node`` can be set, if that is not ``node``.
+        """
+        if not self._is_new(node) and place is None:  # a tuple is made anew at each of its places
             return
+        place = node if place is None else place
         if isinstance(node, dict):
             self._attributes.append(node)
         elif isinstance(node, set):
@@ -132,13 +141,15 @@ class Guards:
             self._sequences.append(node)
         for key, child in _items(node):
             its_name = f"{name}.{key}"
-            if isinstance(child, mx.array) and not isinstance(node, tuple):
-                self.held.add(node, key)
+            if isinstance(child, mx.array):
+                self.held.add(place, key)
             elif isinstance(child, (Module, Optimizer)):
                 self._follow(child, its_name)
             elif key == "_state" and isinstance(child, dict):
                 self._capture(child, its_name)
-            elif isinstance(child, (dict, list, tuple, set)):
+            elif isinstance(child, tuple):
+                self._follow_attributes(child, its_name, _InTuple(place, key))
+            elif isinstance(child, (dict, list, set)):
                 self._follow_attributes(child, its_name)
             self._meanings.append((its_name, _meaning(child)))
 
@@ -171,6 +182,22 @@ class Places:
         """Puts something else there."""
         for _ in map(setitem, self._containers, self._keys, values):
             pass
+
+
+class _InTuple:
+    """The items of a tuple, which is made anew where one is set."""
+
+    def __init__(self, container: Any, key: Any) -> None:
+        self._container = container
+        self._key = key
+
+    def __getitem__(self, index: int) -> Any:
+        return self._container[self._key][index]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        before = self._container[self._key]
+        items = (*before[:index], value, *before[index + 1 :])
+        self._container[self._key] = type(before)(*items) if hasattr(before, "_fields") else type(before)(items)
 
 
 def _items(node: Any) -> Any:

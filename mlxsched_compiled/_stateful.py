@@ -9,8 +9,10 @@ and made again. An exception inside a trace is carried past MLX, so that MLX put
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import is_not
 from typing import Any
 from warnings import warn
+from weakref import WeakSet
 
 import mlx.core as mx
 from mlx.nn import Module
@@ -60,8 +62,9 @@ class Stateful:
         self._reads_modules = reads_modules
         self._prepare = prepare
         self._draws = False  # not from the start: most models draw nothing, and the random state costs a little
-        self._schedules: list[Schedule] = []
+        self._schedules: WeakSet[Schedule] = WeakSet()  # called in traces
         self._held: list[Any] = []
+        self._writes_held = False
         self._failures: list[BaseException] = []
         self._guards: Guards | None = None
         self.traces = 0
@@ -106,7 +109,7 @@ class Stateful:
             warn(
                 f"{changed} has changed before each of the last {_PATIENCE} steps, and each time the step was traced "
                 f"and its kernels were built again. An mx.array in its place is an input; so is what a schedule gives.",
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _call(self, arguments: Any, named: Any) -> Any:
@@ -117,7 +120,9 @@ class Stateful:
         if self._failures:
             _set_random_key(result)
             raise self._failures.pop()
-        held.put(self._held)
+        if self._writes_held:
+            held.put(self._held)
+            self._guards.renew()
         return result
 
     def _compile(self, last: bool) -> Callable[[], None]:
@@ -142,6 +147,7 @@ class Stateful:
         outputs = [self._guards.trees, modules, self._more, self._held, *([mx.random.state] if self._draws else [])]
         inputs = [outputs, [s.state for s in schedules.values()]]
         self._failures.clear()
+        self._writes_held = False
         self._compiled = mx.compile(self._traced(everything, outputs, schedules, last), inputs=inputs, outputs=outputs)
         return undo
 
@@ -170,13 +176,14 @@ class Stateful:
                     try:
                         result = body(*arguments, **named)
                     finally:
+                        self._writes_held |= any(map(is_not, held, guards.held.present()))
                         held[:] = guards.held.present()
                         guards.held.put(attributes)
                 if not draws and random[0] is not key:
                     self._draws = True
                     raise _AgainError
                 if not last and any(id(schedule) not in schedules for schedule in called):
-                    self._schedules = called
+                    self._schedules.update(called)
                     raise _AgainError
             except BaseException as error:
                 for container, content in before:
