@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from numbers import Number
 from operator import getitem, is_, setitem
@@ -69,6 +69,23 @@ class Guards:
         self.changed = next((now[0] for now, before in pairs if now != before), "")
         return False
 
+    def attributes(self) -> Iterator[tuple[Any, Any]]:
+        """The dicts and lists of attributes, each with a copy of what is in it."""
+        for container in (*self._attributes, *self._sequences):
+            if not isinstance(container, tuple):
+                yield container, container.copy()
+
+    def find_held(self) -> None:
+        """Finds the arrays in attributes where they are now, in case that dicts and lists around them were replaced."""
+        present = Guards(*self._roots).held
+        at = {name: i for i, name in enumerate(present.names)}
+        if different := at.keys() ^ set(self.held.names):
+            raise ValueError(
+                f"{min(different)} is an array only before the step or only after it. A compiled step can change the "
+                f"arrays that there are: give it one before the first step, such as mx.array(0.0)."
+            )
+        self.held = present.at(at[name] for name in self.held.names)
+
     def renew(self) -> None:
         """Takes what stands in attributes now for what is to stay."""
         self._values = [*self._present_values()]
@@ -117,9 +134,9 @@ class Guards:
             self._lists.append(node)
         for key, child in _items(node):
             if isinstance(child, mx.array):
-                self.arrays.add(node, key)
+                self.arrays.add(node, key, f"{name}.{key}")
             else:
-                self._children.add(node, key)
+                self._children.add(node, key, f"{name}.{key}")
                 self._follow_tree(child, f"{name}.{key}")
             self._meanings.append((f"{name}.{key}", _meaning(child)))
         if isinstance(node, Module):
@@ -142,7 +159,7 @@ class Guards:
         for key, child in _items(node):
             its_name = f"{name}.{key}"
             if isinstance(child, mx.array):
-                self.held.add(place, key)
+                self.held.add(place, key, its_name)
             elif isinstance(child, (Module, Optimizer)):
                 self._follow(child, its_name)
             elif key == "_state" and isinstance(child, dict):
@@ -163,16 +180,25 @@ class Places:
     """Containers, and a key in each."""
 
     def __init__(self) -> None:
+        self.names: list[str] = []
         self._containers: list[Any] = []
         self._keys: list[Any] = []
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def add(self, container: Any, key: Any) -> None:
+    def add(self, container: Any, key: Any, name: str) -> None:
         """One more place."""
+        self.names.append(name)
         self._containers.append(container)
         self._keys.append(key)
+
+    def at(self, indices: Iterable[int]) -> Places:
+        """Some of the places."""
+        places = Places()
+        for i in indices:
+            places.add(self._containers[i], self._keys[i], self.names[i])
+        return places
 
     def present(self) -> Iterator[Any]:
         """What stands there now."""

@@ -114,14 +114,13 @@ class Stateful:
 
     def _call(self, arguments: Any, named: Any) -> Any:
         assert self._guards is not None
-        held = self._guards.held
-        self._held[:] = held.present()
+        self._held[:] = self._guards.held.present()
         result = self._compiled(*arguments, **named)
         if self._failures:
             _set_random_key(result)
             raise self._failures.pop()
         if self._writes_held:
-            held.put(self._held)
+            self._guards.held.put(self._held)
             self._guards.renew()
         return result
 
@@ -165,7 +164,7 @@ class Stateful:
             self.traces += 1
             random: Any = mx.random.state
             key = random[0]
-            before = list(_contents(outputs))
+            before = [*_contents(outputs), *guards.attributes()]
             attributes = [*guards.held.present()]
             try:
                 if not everything.hold():
@@ -173,12 +172,11 @@ class Stateful:
                 _refuse_inlining(outputs, [arguments, named])
                 with called_schedules() as called:
                     guards.held.put(held)
-                    try:
-                        result = body(*arguments, **named)
-                    finally:
-                        self._writes_held |= any(map(is_not, held, guards.held.present()))
-                        held[:] = guards.held.present()
-                        guards.held.put(attributes)
+                    result = body(*arguments, **named)
+                    guards.find_held()
+                    self._writes_held |= any(map(is_not, held, guards.held.present()))
+                    held[:] = guards.held.present()
+                    guards.held.put(attributes)
                 if not draws and random[0] is not key:
                     self._draws = True
                     raise _AgainError

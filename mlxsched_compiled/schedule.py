@@ -163,9 +163,9 @@ class Schedule(Bound):
         self._state[:] = made._state
         self._call = made._call
         self._join_operands()
-        for whole in list(self._wholes):
-            if any(operand is self for operand in whole._call.operands()):
-                whole._become(whole._call.changed({}), undo)
+        for user in list(self._wholes):
+            if any(operand is self for operand in user._call.operands()):
+                user._become(user._call.changed({}), undo)
 
     def __mlx_array__(self) -> mx.array:
         """Tells whoever takes a schedule for a number that it is none."""
