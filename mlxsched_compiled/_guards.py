@@ -12,6 +12,8 @@ import mlx.core as mx
 from mlx.nn import Module
 from mlx.optimizers import Optimizer
 
+from ._data import is_concrete
+
 _PLAIN = (Number, str, bytes, type(None))
 
 
@@ -24,10 +26,13 @@ class Guards:
 
     Args:
         *roots: Optimizers and modules.
+        by_value: Whether numbers that are arrays in attributes are part of the graph as other numbers are: where their
+            value decides what is computed.
     """
 
-    def __init__(self, *roots: Any) -> None:
+    def __init__(self, *roots: Any, by_value: bool = False) -> None:
         self._roots = roots
+        self._by_value = by_value
         self.trees: list[Any] = []
         """Modules and the states of optimizers, whose arrays a graph captures with this list: the present ones."""
         self.optimizers: list[Any] = []
@@ -36,6 +41,8 @@ class Guards:
         """The arrays in those."""
         self.held = Places()
         """The arrays in attributes."""
+        self.fixed = Places()
+        """Those among them that are part of the graph."""
         self.changed = ""
         """The name of the first thing that did not hold."""
 
@@ -54,12 +61,13 @@ class Guards:
         self._objects = [*self._children.present()]
         self._values = [*self._present_values()]
         self._copies = [s.copy() for s in self._sets]
+        self._numbers = [*map(_number, self.fixed.present())]
 
     def hold(self) -> bool:
         """Whether all is as it was, or replaced by what means the same: numbers compare by value and type."""
         if self._identical():
             return True
-        present = Guards(*self._roots)
+        present = Guards(*self._roots, by_value=self._by_value)
         if present._meanings == self._meanings:
             captured = self.trees
             vars(self).update(vars(present))
@@ -77,7 +85,7 @@ class Guards:
 
     def find_held(self) -> None:
         """Finds the arrays in attributes where they are now, in case that dicts and lists around them were replaced."""
-        present = Guards(*self._roots).held
+        present = Guards(*self._roots, by_value=self._by_value).held
         at = {name: i for i, name in enumerate(present.names)}
         if different := at.keys() ^ set(self.held.names):
             raise ValueError(
@@ -99,6 +107,7 @@ class Guards:
             and {*map(type, self.arrays.present())} <= {mx.array}
             and all(map(is_, self._present_values(), self._values))
             and self._sets == self._copies
+            and [*map(_number, self.fixed.present())] == self._numbers
         )
 
     def _present_keys(self) -> Iterator[Any]:
@@ -159,7 +168,7 @@ class Guards:
         for key, child in _items(node):
             its_name = f"{name}.{key}"
             if isinstance(child, mx.array):
-                self.held.add(place, key, its_name)
+                (self.fixed if self._is_fixed(child) else self.held).add(place, key, its_name)
             elif isinstance(child, (Module, Optimizer)):
                 self._follow(child, its_name)
             elif key == "_state" and isinstance(child, dict):
@@ -168,7 +177,10 @@ class Guards:
                 self._follow_attributes(child, its_name, _InTuple(place, key))
             elif isinstance(child, (dict, list, set)):
                 self._follow_attributes(child, its_name)
-            self._meanings.append((its_name, _meaning(child)))
+            self._meanings.append((its_name, _number(child) if self._is_fixed(child) else _meaning(child)))
+
+    def _is_fixed(self, value: Any) -> bool:
+        return self._by_value and isinstance(value, mx.array) and value.size == 1 and is_concrete(value)
 
     def _is_new(self, node: Any) -> bool:
         is_new = id(node) not in self._seen
@@ -231,6 +243,10 @@ def _items(node: Any) -> Any:
     if isinstance(node, dict):
         return node.items()
     return enumerate(node) if isinstance(node, (list, tuple)) else ()
+
+
+def _number(array: mx.array) -> Any:
+    return array.dtype, array.shape, repr(array.item())
 
 
 def _meaning(value: Any) -> Any:

@@ -24,7 +24,7 @@ from .schedule import Schedule, called_schedules
 
 _PATIENCE = 5
 """Traces in a row, because of one attribute, after which a warning is due."""
-_ATTEMPTS = 4
+_ATTEMPTS = 5
 """Traces of one call. A further one would not help: a schedule made inside the trace is another one each time."""
 
 
@@ -65,6 +65,7 @@ class Stateful:
         self._schedules: WeakSet[Schedule] = WeakSet()  # called in traces
         self._held: list[Any] = []
         self._writes_held = False
+        self._by_value = False  # not from the start: what is an input can change without a trace
         self._failures: list[BaseException] = []
         self._guards: Guards | None = None
         self.traces = 0
@@ -108,7 +109,8 @@ class Stateful:
             self._warned = True
             warn(
                 f"{changed} has changed before each of the last {_PATIENCE} steps, and each time the step was traced "
-                f"and its kernels were built again. An mx.array in its place is an input; so is what a schedule gives.",
+                f"and its kernels were built again. An mx.array in its place is an input, if nothing looks at its "
+                f"value; so is what a schedule gives.",
                 stacklevel=5,
             )
 
@@ -139,8 +141,8 @@ class Stateful:
             undo()
             raise
         # The optimizer comes first: of its step + 1 and an equal one of a schedule's, MLX keeps the earlier.
-        everything = Guards(*self._optimizers, *self._modules)
-        self._guards = everything if self._reads_modules else Guards(*self._optimizers)
+        everything = Guards(*self._optimizers, *self._modules, by_value=self._by_value)
+        self._guards = everything if self._reads_modules else Guards(*self._optimizers, by_value=self._by_value)
         modules = [] if self._reads_modules else self._modules
         schedules = {id(s): s for s in [*self._schedules, *_schedulers(everything.optimizers)]}
         outputs = [self._guards.trees, modules, self._more, self._held, *([mx.random.state] if self._draws else [])]
@@ -186,11 +188,18 @@ class Stateful:
             except BaseException as error:
                 for container, content in before:
                     _refill(container, content)
-                failures.append(error)
+                looks = _LOOKS in str(error) and any(array.size == 1 for array in attributes)
+                failures.append(_AgainError() if looks else error)
+                if looks or not isinstance(error, _AgainError):
+                    self._by_value = looks
                 return key
             return result
 
         return traced
+
+
+_LOOKS = "function transformations"
+"""What MLX says where something looks at the value of an array in a trace."""
 
 
 class _AgainError(Exception):
