@@ -33,7 +33,7 @@ class Call(NamedTuple):
         if self.function in SIGNS:
             return {}
         if not self.args:
-            return dict(self.kwargs)
+            return {name: list(value) if isinstance(value, list) else value for name, value in self.kwargs.items()}
         rate, *values = self.args
         return dict(_named(rate, values))
 

@@ -8,7 +8,7 @@ import mlx.core as mx
 from mlx.nn import average_gradients
 from mlx.utils import tree_flatten, tree_map
 
-from ._guards import Guards
+from ._guards import Guards, Places
 
 
 class GradientSum:
@@ -48,15 +48,24 @@ class Before:
     """The arrays that models and optimizers hold now."""
 
     def __init__(self, *roots: Any) -> None:
-        guards = Guards(*roots)
-        self._places = [guards.arrays, guards.held]
-        self._arrays = [list(places.present()) for places in self._places]
+        self._roots = roots
+        self._arrays = [list(places.present()) for places in self._places()]
 
     def unless(self, condition: mx.array) -> None:
         """Puts them back, unless ``condition`` holds."""
-        for places, arrays in zip(self._places, self._arrays, strict=True):
+        all_places = self._places()
+        if [len(places) for places in all_places] != [len(arrays) for arrays in self._arrays]:
+            raise ValueError(
+                "skip_nonfinite needs the optimizer to have all its arrays before the first update, but this one makes "
+                "some in it; let its init or init_single make them."
+            )
+        for places, arrays in zip(all_places, self._arrays, strict=True):
             present = zip(places.present(), arrays, strict=True)
             places.put([now if now is before else mx.where(condition, now, before) for now, before in present])
+
+    def _places(self) -> list[Places]:
+        guards = Guards(*self._roots)  # made again, since an update may replace dicts and lists
+        return [guards.arrays, guards.held]
 
 
 def shapes(tree: Any) -> dict[str, tuple[int, ...]]:

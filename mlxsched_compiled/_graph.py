@@ -81,6 +81,8 @@ _watched: set[Function] = set()
 
 def _graph_of(rate: RateFunction) -> RateFunction:
     graphs = _remembered.graphs
+    if not all(isinstance(function.owner, weakref.ref) for function in functions_in(rate)):
+        return _compiled(rate)  # nobody would say when to forget it
     if rate not in graphs:
         while len(graphs) >= _MOST:
             del graphs[next(iter(graphs))]
@@ -93,7 +95,7 @@ def _graph_of(rate: RateFunction) -> RateFunction:
 def _forget_with(function: Function) -> None:
     """Has the graphs of ``function`` go when it goes."""
     owner = function.owner()
-    if function not in _watched and isinstance(function.owner, weakref.ref):
+    if function not in _watched:
         _watched.add(function)
         weakref.finalize(owner, _forget, function).atexit = False
 

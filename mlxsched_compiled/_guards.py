@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
+from numbers import Number
 from operator import getitem, is_, setitem
 from typing import Any
 
@@ -11,7 +12,9 @@ import mlx.core as mx
 from mlx.nn import Module
 from mlx.optimizers import Optimizer
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None))
+from ._data import is_concrete
+
+_PLAIN = (Number, str, bytes, type(None))
 
 
 class Guards:
@@ -23,10 +26,13 @@ class Guards:
 
     Args:
         *roots: Optimizers and modules.
+        by_value: Whether numbers that are arrays in attributes are part of the graph as other numbers are: where their
+            value decides what is computed.
     """
 
-    def __init__(self, *roots: Any) -> None:
+    def __init__(self, *roots: Any, by_value: bool = False) -> None:
         self._roots = roots
+        self._by_value = by_value
         self.trees: list[Any] = []
         """Modules and the states of optimizers, whose arrays a graph captures with this list: the present ones."""
         self.optimizers: list[Any] = []
@@ -35,6 +41,8 @@ class Guards:
         """The arrays in those."""
         self.held = Places()
         """The arrays in attributes."""
+        self.fixed = Places()
+        """Those among them that are part of the graph."""
         self.changed = ""
         """The name of the first thing that did not hold."""
 
@@ -53,12 +61,13 @@ class Guards:
         self._objects = [*self._children.present()]
         self._values = [*self._present_values()]
         self._copies = [s.copy() for s in self._sets]
+        self._numbers = [*map(_number, self.fixed.present())]
 
     def hold(self) -> bool:
         """Whether all is as it was, or replaced by what means the same: numbers compare by value and type."""
         if self._identical():
             return True
-        present = Guards(*self._roots)
+        present = Guards(*self._roots, by_value=self._by_value)
         if present._meanings == self._meanings:
             captured = self.trees
             vars(self).update(vars(present))
@@ -67,6 +76,27 @@ class Guards:
         pairs = zip(present._meanings, self._meanings, strict=False)
         self.changed = next((now[0] for now, before in pairs if now != before), "")
         return False
+
+    def attributes(self) -> Iterator[tuple[Any, Any]]:
+        """The dicts and lists of attributes, each with a copy of what is in it."""
+        for container in (*self._attributes, *self._sequences):
+            if not isinstance(container, tuple):
+                yield container, container.copy()
+
+    def find_held(self) -> None:
+        """Finds the arrays in attributes where they are now, in case that dicts and lists around them were replaced."""
+        present = Guards(*self._roots, by_value=self._by_value).held
+        at = {name: i for i, name in enumerate(present.names)}
+        if different := at.keys() ^ set(self.held.names):
+            raise ValueError(
+                f"{min(different)} is an array only before the step or only after it. A compiled step can change the "
+                f"arrays that there are: give it one before the first step, such as mx.array(0.0)."
+            )
+        self.held = present.at(at[name] for name in self.held.names)
+
+    def renew(self) -> None:
+        """Takes what stands in attributes now for what is to stay."""
+        self._values = [*self._present_values()]
 
     def _identical(self) -> bool:
         """Whether every object is the one it was. Asked before every step: flat lists, and no loop in Python."""
@@ -77,6 +107,7 @@ class Guards:
             and {*map(type, self.arrays.present())} <= {mx.array}
             and all(map(is_, self._present_values(), self._values))
             and self._sets == self._copies
+            and [*map(_number, self.fixed.present())] == self._numbers
         )
 
     def _present_keys(self) -> Iterator[Any]:
@@ -112,18 +143,22 @@ class Guards:
             self._lists.append(node)
         for key, child in _items(node):
             if isinstance(child, mx.array):
-                self.arrays.add(node, key)
+                self.arrays.add(node, key, f"{name}.{key}")
             else:
-                self._children.add(node, key)
+                self._children.add(node, key, f"{name}.{key}")
                 self._follow_tree(child, f"{name}.{key}")
             self._meanings.append((f"{name}.{key}", _meaning(child)))
         if isinstance(node, Module):
             self._follow_attributes(vars(node), name)
 
-    def _follow_attributes(self, node: Any, name: str) -> None:
-        """Follows what is part of a graph: the attributes of a module or an optimizer, and the containers in them."""
-        if not self._is_new(node):
+    def _follow_attributes(self, node: Any, name: str, place: Any = None) -> None:
+        """Follows what is part of a graph: the attributes of a module or an optimizer, and the containers in them.
+
+        ``place`` is where the items of ``node`` can be set, if that is not ``node``.
+        """
+        if not self._is_new(node) and place is None:  # a tuple is made anew at each of its places
             return
+        place = node if place is None else place
         if isinstance(node, dict):
             self._attributes.append(node)
         elif isinstance(node, set):
@@ -132,15 +167,20 @@ class Guards:
             self._sequences.append(node)
         for key, child in _items(node):
             its_name = f"{name}.{key}"
-            if isinstance(child, mx.array) and not isinstance(node, tuple):
-                self.held.add(node, key)
+            if isinstance(child, mx.array):
+                (self.fixed if self._is_fixed(child) else self.held).add(place, key, its_name)
             elif isinstance(child, (Module, Optimizer)):
                 self._follow(child, its_name)
             elif key == "_state" and isinstance(child, dict):
                 self._capture(child, its_name)
-            elif isinstance(child, (dict, list, tuple, set)):
+            elif isinstance(child, tuple):
+                self._follow_attributes(child, its_name, _InTuple(place, key))
+            elif isinstance(child, (dict, list, set)):
                 self._follow_attributes(child, its_name)
-            self._meanings.append((its_name, _meaning(child)))
+            self._meanings.append((its_name, _number(child) if self._is_fixed(child) else _meaning(child)))
+
+    def _is_fixed(self, value: Any) -> bool:
+        return self._by_value and isinstance(value, mx.array) and value.size == 1 and is_concrete(value)
 
     def _is_new(self, node: Any) -> bool:
         is_new = id(node) not in self._seen
@@ -152,16 +192,25 @@ class Places:
     """Containers, and a key in each."""
 
     def __init__(self) -> None:
+        self.names: list[str] = []
         self._containers: list[Any] = []
         self._keys: list[Any] = []
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def add(self, container: Any, key: Any) -> None:
+    def add(self, container: Any, key: Any, name: str) -> None:
         """One more place."""
+        self.names.append(name)
         self._containers.append(container)
         self._keys.append(key)
+
+    def at(self, indices: Iterable[int]) -> Places:
+        """Some of the places."""
+        places = Places()
+        for i in indices:
+            places.add(self._containers[i], self._keys[i], self.names[i])
+        return places
 
     def present(self) -> Iterator[Any]:
         """What stands there now."""
@@ -173,11 +222,31 @@ class Places:
             pass
 
 
+class _InTuple:
+    """The items of a tuple, which is made anew where one is set."""
+
+    def __init__(self, container: Any, key: Any) -> None:
+        self._container = container
+        self._key = key
+
+    def __getitem__(self, index: int) -> Any:
+        return self._container[self._key][index]
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        before = self._container[self._key]
+        items = (*before[:index], value, *before[index + 1 :])
+        self._container[self._key] = type(before)(*items) if hasattr(before, "_fields") else type(before)(items)
+
+
 def _items(node: Any) -> Any:
     """Keys and what is there, of a container; of anything else, nothing."""
     if isinstance(node, dict):
         return node.items()
     return enumerate(node) if isinstance(node, (list, tuple)) else ()
+
+
+def _number(array: mx.array) -> Any:
+    return array.dtype, array.shape, repr(array.item())
 
 
 def _meaning(value: Any) -> Any:

@@ -9,8 +9,10 @@ and made again. An exception inside a trace is carried past MLX, so that MLX put
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from operator import is_not
 from typing import Any
 from warnings import warn
+from weakref import WeakSet
 
 import mlx.core as mx
 from mlx.nn import Module
@@ -22,7 +24,7 @@ from .schedule import Schedule, called_schedules
 
 _PATIENCE = 5
 """Traces in a row, because of one attribute, after which a warning is due."""
-_ATTEMPTS = 4
+_ATTEMPTS = 5
 """Traces of one call. A further one would not help: a schedule made inside the trace is another one each time."""
 
 
@@ -60,8 +62,10 @@ class Stateful:
         self._reads_modules = reads_modules
         self._prepare = prepare
         self._draws = False  # not from the start: most models draw nothing, and the random state costs a little
-        self._schedules: list[Schedule] = []
+        self._schedules: WeakSet[Schedule] = WeakSet()  # called in traces
         self._held: list[Any] = []
+        self._writes_held = False
+        self._by_value = False  # not from the start: what is an input can change without a trace
         self._failures: list[BaseException] = []
         self._guards: Guards | None = None
         self.traces = 0
@@ -105,19 +109,21 @@ class Stateful:
             self._warned = True
             warn(
                 f"{changed} has changed before each of the last {_PATIENCE} steps, and each time the step was traced "
-                f"and its kernels were built again. An mx.array in its place is an input; so is what a schedule gives.",
-                stacklevel=4,
+                f"and its kernels were built again. An mx.array in its place is an input, if nothing looks at its "
+                f"value; so is what a schedule gives.",
+                stacklevel=5,
             )
 
     def _call(self, arguments: Any, named: Any) -> Any:
         assert self._guards is not None
-        held = self._guards.held
-        self._held[:] = held.present()
+        self._held[:] = self._guards.held.present()
         result = self._compiled(*arguments, **named)
         if self._failures:
             _set_random_key(result)
             raise self._failures.pop()
-        held.put(self._held)
+        if self._writes_held:
+            self._guards.held.put(self._held)
+            self._guards.renew()
         return result
 
     def _compile(self, last: bool) -> Callable[[], None]:
@@ -135,13 +141,14 @@ class Stateful:
             undo()
             raise
         # The optimizer comes first: of its step + 1 and an equal one of a schedule's, MLX keeps the earlier.
-        everything = Guards(*self._optimizers, *self._modules)
-        self._guards = everything if self._reads_modules else Guards(*self._optimizers)
+        everything = Guards(*self._optimizers, *self._modules, by_value=self._by_value)
+        self._guards = everything if self._reads_modules else Guards(*self._optimizers, by_value=self._by_value)
         modules = [] if self._reads_modules else self._modules
         schedules = {id(s): s for s in [*self._schedules, *_schedulers(everything.optimizers)]}
         outputs = [self._guards.trees, modules, self._more, self._held, *([mx.random.state] if self._draws else [])]
         inputs = [outputs, [s.state for s in schedules.values()]]
         self._failures.clear()
+        self._writes_held = False
         self._compiled = mx.compile(self._traced(everything, outputs, schedules, last), inputs=inputs, outputs=outputs)
         return undo
 
@@ -159,7 +166,7 @@ class Stateful:
             self.traces += 1
             random: Any = mx.random.state
             key = random[0]
-            before = list(_contents(outputs))
+            before = [*_contents(outputs), *guards.attributes()]
             attributes = [*guards.held.present()]
             try:
                 if not everything.hold():
@@ -167,25 +174,32 @@ class Stateful:
                 _refuse_inlining(outputs, [arguments, named])
                 with called_schedules() as called:
                     guards.held.put(held)
-                    try:
-                        result = body(*arguments, **named)
-                    finally:
-                        held[:] = guards.held.present()
-                        guards.held.put(attributes)
+                    result = body(*arguments, **named)
+                    guards.find_held()
+                    self._writes_held |= any(map(is_not, held, guards.held.present()))
+                    held[:] = guards.held.present()
+                    guards.held.put(attributes)
                 if not draws and random[0] is not key:
                     self._draws = True
                     raise _AgainError
                 if not last and any(id(schedule) not in schedules for schedule in called):
-                    self._schedules = called
+                    self._schedules.update(called)
                     raise _AgainError
             except BaseException as error:
                 for container, content in before:
                     _refill(container, content)
-                failures.append(error)
+                looks = _LOOKS in str(error) and any(array.size == 1 for array in attributes)
+                failures.append(_AgainError() if looks else error)
+                if looks or not isinstance(error, _AgainError):
+                    self._by_value = looks
                 return key
             return result
 
         return traced
+
+
+_LOOKS = "function transformations"
+"""What MLX says where something looks at the value of an array in a trace."""
 
 
 class _AgainError(Exception):

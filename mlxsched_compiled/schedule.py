@@ -74,8 +74,11 @@ class Schedule(Bound):
         self._call = call
         self._graph = Graph(self.structure)
         self._is_constant = False  # of a graph that does not have its state as an input
-        self._wholes: WeakSet[Schedule] = WeakSet()  # schedules made of this one
-        for operand in call.operands():
+        self._wholes: WeakSet[Schedule] = WeakSet()  # schedules that are, or once were, made of this one
+        self._join_operands()
+
+    def _join_operands(self) -> None:
+        for operand in self._call.operands():
             if isinstance(operand, Schedule):
                 operand._wholes.add(self)
 
@@ -159,8 +162,10 @@ class Schedule(Bound):
         undo.append(restore)
         self._state[:] = made._state
         self._call = made._call
-        for made_of_it in list(self._wholes):
-            made_of_it._become(made_of_it._call.changed({}), undo)
+        self._join_operands()
+        for user in list(self._wholes):
+            if any(operand is self for operand in user._call.operands()):
+                user._become(user._call.changed({}), undo)
 
     def __mlx_array__(self) -> mx.array:
         """Tells whoever takes a schedule for a number that it is none."""

@@ -118,6 +118,8 @@ def compiled_step(
     if isinstance(loss_fn, Module) or not callable(loss_fn):
         raise TypeError(f"loss_fn must be a function loss_fn(model, *batch), but got {loss_fn!r}.")
     _check_trained(model, optimizer)
+    if isinstance(modules, Module) or not all(isinstance(module, Module) for module in modules):
+        raise TypeError(f"modules must be a list of mlx.nn.Module, but got {modules!r}.")
     if max_grad_norm is not None:
         max_grad_norm = static("max_grad_norm", positive("max_grad_norm", max_grad_norm))
     accumulate = static("accumulate", count("accumulate", accumulate))
@@ -262,13 +264,16 @@ class CompiledStep:
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
         if not state:
-            state = {"calls": mx.array(0), "gradients": {}}
+            state = {"calls": 0, "gradients": {}}
+        if missing := {"calls", "gradients"} - state.keys():
+            raise ValueError(f"state must be what step.state was, or empty, but lacks {', '.join(sorted(missing))}.")
         parameters = self._model.trainable_parameters()
         if state["gradients"] and shapes(state["gradients"]) != shapes(parameters):
             raise ValueError("state must hold gradients for what this model trains, but holds others.")
-        self._sum.tree[:] = [state["gradients"], state.get("weight", state["calls"]).astype(mx.float32)]
+        calls = int(state["calls"])
+        self._sum.tree[:] = [state["gradients"], mx.array(state.get("weight", calls)).astype(mx.float32)]
         self._lay_out()
-        self._calls = int(state["calls"].item())
+        self._calls = calls
 
     def _lay_out(self) -> None:
         self._sum.lay_out(self._model.trainable_parameters())
@@ -301,5 +306,5 @@ class _Apply:
 def _check_trained(model: Any, optimizer: Any) -> None:
     if not isinstance(model, Module):
         raise TypeError(f"model must be an mlx.nn.Module, but got {model!r}.")
-    if isinstance(optimizer, Module) or not hasattr(optimizer, "update"):
+    if isinstance(optimizer, (Module, type)) or not hasattr(optimizer, "update"):
         raise TypeError(f"optimizer must be an optimizer, but got {optimizer!r}.")
