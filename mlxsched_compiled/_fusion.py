@@ -34,8 +34,9 @@ def _laid_out(rate: RateFunction, types: Types) -> RateFunction:
     def costs(way: RateFunction) -> list[int]:
         return [_kernels(way, types), *(len(_nodes(use, way, types)) for use in uses)]
 
-    rate = _cut(rate, types)
-    return min((rate, _Early(rate), _Late(rate)), key=costs)
+    cut = _cut(rate, types)
+    ways: list[RateFunction] = [cut, _Early(cut), _Late(cut)]
+    return min(ways, key=costs)
 
 
 def _cut(rate: RateFunction, types: Types) -> RateFunction:

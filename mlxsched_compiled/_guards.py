@@ -48,25 +48,22 @@ class Guards:
 
         self._dicts: list[dict[Any, Any]] = []
         self._lists: list[Any] = []
-        self._children = Places()
-        self._attributes: list[dict[Any, Any]] = []
-        self._sequences: list[Any] = []
         self._sets: list[set[Any]] = []
+        self._others = Places()  # what stands there is no array
+        self._module_arrays = Places()  # in whose place a module may come that has one such array
+        self._containers: list[Any] = []  # in attributes
         self._meanings: list[tuple[str, Any]] = []
         self._seen: set[int] = set()
         for root in roots:
             self._follow(root, type(root).__name__)
-        self._keys = [*self._present_keys()]
-        self._lengths = [*self._present_lengths()]
-        self._objects = [*self._children.present()]
-        self._values = [*self._present_values()]
+        self._keys = [*chain.from_iterable(self._dicts)]
+        self._lengths = [*map(len, self._lists)]
         self._copies = [s.copy() for s in self._sets]
+        self._objects = [*self._others.present()]
         self._numbers = [*map(_number, self.fixed.present())]
 
     def hold(self) -> bool:
         """Whether all is as it was, or replaced by what means the same: numbers compare by value and type."""
-        if self._identical():
-            return True
         present = Guards(*self._roots, by_value=self._by_value)
         if present._meanings == self._meanings:
             captured = self.trees
@@ -77,11 +74,26 @@ class Guards:
         self.changed = next((now[0] for now, before in pairs if now != before), "")
         return False
 
+    def hold_to_the_object(self) -> bool:
+        """Whether every object is the one it was. Asked before every step: flat lists, and no loop in Python.
+
+        What changes how many arrays there are, or their shapes and types, needs no look: MLX traces again.
+        """
+        try:
+            return (
+                [*chain.from_iterable(self._dicts)] == self._keys
+                and all(map(is_, map(getitem, self._others.containers, self._others.keys), self._objects))
+                and (not self._lists or [*map(len, self._lists)] == self._lengths)
+                and (not self._sets or self._sets == self._copies)
+                and (not self._module_arrays or {*map(type, self._module_arrays.present())} == {mx.array})
+                and (not self.fixed or [*map(_number, self.fixed.present())] == self._numbers)
+            )
+        except LookupError:
+            return False
+
     def attributes(self) -> Iterator[tuple[Any, Any]]:
         """The dicts and lists of attributes, each with a copy of what is in it."""
-        for container in (*self._attributes, *self._sequences):
-            if not isinstance(container, tuple):
-                yield container, container.copy()
+        return ((container, container.copy()) for container in self._containers)
 
     def find_held(self) -> None:
         """Finds the arrays in attributes where they are now, in case that dicts and lists around them were replaced."""
@@ -94,32 +106,6 @@ class Guards:
             )
         self.held = present.at(at[name] for name in self.held.names)
 
-    def renew(self) -> None:
-        """Takes what stands in attributes now for what is to stay."""
-        self._values = [*self._present_values()]
-
-    def _identical(self) -> bool:
-        """Whether every object is the one it was. Asked before every step: flat lists, and no loop in Python."""
-        return (
-            [*self._present_keys()] == self._keys
-            and [*self._present_lengths()] == self._lengths
-            and all(map(is_, self._children.present(), self._objects))
-            and {*map(type, self.arrays.present())} <= {mx.array}
-            and all(map(is_, self._present_values(), self._values))
-            and self._sets == self._copies
-            and [*map(_number, self.fixed.present())] == self._numbers
-        )
-
-    def _present_keys(self) -> Iterator[Any]:
-        return chain(chain.from_iterable(self._dicts), chain.from_iterable(self._attributes))
-
-    def _present_lengths(self) -> Iterator[int]:
-        return chain(map(len, self._lists), map(len, self._sequences))
-
-    def _present_values(self) -> Iterator[Any]:
-        values = map(dict.values, self._attributes)
-        return chain(chain.from_iterable(values), chain.from_iterable(self._sequences))
-
     def _follow(self, owner: Any, name: str) -> None:
         """Follows a module or an optimizer."""
         if isinstance(owner, Module):
@@ -131,22 +117,25 @@ class Guards:
     def _capture(self, tree: Any, name: str) -> None:
         if id(tree) not in self._seen:
             self.trees.append(tree)
-            self._follow_tree(tree, name)
+            self._follow_tree(tree, name, isinstance(tree, Module))
 
-    def _follow_tree(self, node: Any, name: str) -> None:
+    def _follow_tree(self, node: Any, name: str, in_module: bool) -> None:
         """Follows what a graph captures: a module, or dicts and lists of arrays and of these."""
         if not self._is_new(node):
             return
         if isinstance(node, dict):
-            self._dicts.append(node)
+            if in_module or len(node) > 1:  # an optimizer's state under one name is not renamed
+                self._dicts.append(node)
         elif isinstance(node, (list, tuple)):
             self._lists.append(node)
         for key, child in _items(node):
             if isinstance(child, mx.array):
                 self.arrays.add(node, key, f"{name}.{key}")
+                if in_module:
+                    self._module_arrays.add(node, key, f"{name}.{key}")
             else:
-                self._children.add(node, key, f"{name}.{key}")
-                self._follow_tree(child, f"{name}.{key}")
+                self._others.add(node, key, f"{name}.{key}")
+                self._follow_tree(child, f"{name}.{key}", in_module)
             self._meanings.append((f"{name}.{key}", _meaning(child)))
         if isinstance(node, Module):
             self._follow_attributes(vars(node), name)
@@ -159,14 +148,16 @@ class Guards:
         if not self._is_new(node) and place is None:  # a tuple is made anew at each of its places
             return
         place = node if place is None else place
-        if isinstance(node, dict):
-            self._attributes.append(node)
-        elif isinstance(node, set):
+        if isinstance(node, set):
             self._sets.append(node)
         else:
-            self._sequences.append(node)
+            (self._dicts if isinstance(node, dict) else self._lists).append(node)
+        if isinstance(node, (dict, list)):
+            self._containers.append(node)
         for key, child in _items(node):
             its_name = f"{name}.{key}"
+            if not isinstance(child, mx.array):
+                self._others.add(node, key, its_name)
             if isinstance(child, mx.array):
                 (self.fixed if self._is_fixed(child) else self.held).add(place, key, its_name)
             elif isinstance(child, (Module, Optimizer)):
@@ -193,32 +184,32 @@ class Places:
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self._containers: list[Any] = []
-        self._keys: list[Any] = []
+        self.containers: list[Any] = []
+        self.keys: list[Any] = []
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self.keys)
 
     def add(self, container: Any, key: Any, name: str) -> None:
         """One more place."""
         self.names.append(name)
-        self._containers.append(container)
-        self._keys.append(key)
+        self.containers.append(container)
+        self.keys.append(key)
 
     def at(self, indices: Iterable[int]) -> Places:
         """Some of the places."""
         places = Places()
         for i in indices:
-            places.add(self._containers[i], self._keys[i], self.names[i])
+            places.add(self.containers[i], self.keys[i], self.names[i])
         return places
 
     def present(self) -> Iterator[Any]:
         """What stands there now."""
-        return map(getitem, self._containers, self._keys)
+        return map(getitem, self.containers, self.keys)
 
     def put(self, values: list[Any]) -> None:
         """Puts something else there."""
-        for _ in map(setitem, self._containers, self._keys, values):
+        for _ in map(setitem, self.containers, self.keys, values):
             pass
 
 
@@ -245,8 +236,8 @@ def _items(node: Any) -> Any:
     return enumerate(node) if isinstance(node, (list, tuple)) else ()
 
 
-def _number(array: mx.array) -> Any:
-    return array.dtype, array.shape, repr(array.item())
+def _number(value: Any) -> Any:
+    return (value.dtype, value.shape, repr(value.item())) if isinstance(value, mx.array) else _meaning(value)
 
 
 def _meaning(value: Any) -> Any:

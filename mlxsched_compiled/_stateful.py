@@ -24,8 +24,8 @@ from .schedule import Schedule, called_schedules
 
 _PATIENCE = 5
 """Traces in a row, because of one attribute, after which a warning is due."""
-_ATTEMPTS = 5
-"""Traces of one call. A further one would not help: a schedule made inside the trace is another one each time."""
+_ATTEMPTS = 4
+"""Traces of one call that are thrown away. Another would not help: a schedule made inside is a new one each time."""
 
 
 class Stateful:
@@ -70,36 +70,49 @@ class Stateful:
         self._guards: Guards | None = None
         self.traces = 0
         """How often ``body`` was traced."""
+        self._attempts = 0  # at the present call
         self._changed = ""
         self._in_a_row = 0
         self._warned = False
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        for attempt in range(_ATTEMPTS):
-            undo: Callable[[], None] | None = None
-            if not self._is_up_to_date():
-                undo = self._compile(last=attempt == _ATTEMPTS - 1)
-            try:
-                return self._call(arguments, named)
-            except BaseException as error:
-                self._guards = None
-                if undo is not None:
-                    undo()
-                if not isinstance(error, _AgainError):
-                    raise
-        raise AssertionError("the last attempt is never made again")
+        """One call, on the present state."""
+        guards = self._guards
+        undo: Callable[[], None] | None = None
+        if guards is None or not guards.hold_to_the_object():
+            guards, undo = self._ready()
+        try:
+            if self._held:
+                self._held[:] = guards.held.present()
+            result = self._compiled(*arguments, **named)
+            if self._failures:
+                _set_random_key(result)
+                raise self._failures.pop()
+        except BaseException as error:
+            self._guards = None
+            if undo is not None:
+                undo()
+            if not isinstance(error, _AgainError):
+                self._attempts = 0
+                raise
+            self._attempts += 1
+        else:
+            self._attempts = 0
+            if undo is None:
+                self._in_a_row = 0
+            if self._writes_held:
+                guards.held.put(self._held)
+            return result
+        return self(*arguments, **named)
 
-    def _is_up_to_date(self) -> bool:
-        if self._guards is None:
-            return False
-        if self._guards.hold():
-            self._in_a_row = 0
-            return True
-        _count_in_arrays(self._guards.optimizers)
-        if self._guards.hold():
-            return True
-        self._warn_of(self._guards.changed)
-        return False
+    def _ready(self) -> tuple[Guards, Callable[[], None] | None]:
+        """The guards of what is compiled for the present layout, and what undoes it if it is compiled only now."""
+        if self._guards is not None:
+            _count_in_arrays(self._guards.optimizers)
+            if self._guards.hold():
+                return self._guards, None
+            self._warn_of(self._guards.changed)
+        return self._compile()
 
     def _warn_of(self, changed: str) -> None:
         """Warns once where the same attribute has changed before each of several steps."""
@@ -114,20 +127,8 @@ class Stateful:
                 stacklevel=5,
             )
 
-    def _call(self, arguments: Any, named: Any) -> Any:
-        assert self._guards is not None
-        self._held[:] = self._guards.held.present()
-        result = self._compiled(*arguments, **named)
-        if self._failures:
-            _set_random_key(result)
-            raise self._failures.pop()
-        if self._writes_held:
-            self._guards.held.put(self._held)
-            self._guards.renew()
-        return result
-
-    def _compile(self, last: bool) -> Callable[[], None]:
-        """Compiles for the present layout, and returns what undoes that."""
+    def _compile(self) -> tuple[Guards, Callable[[], None]]:
+        """Compiles for the present layout. The guards of that, and what undoes it."""
         undo = _restorer(Guards(*self._optimizers))
         try:
             self._prepare()
@@ -148,13 +149,12 @@ class Stateful:
         outputs = [self._guards.trees, modules, self._more, self._held, *([mx.random.state] if self._draws else [])]
         inputs = [outputs, [s.state for s in schedules.values()]]
         self._failures.clear()
+        self._held[:] = self._guards.held.present()
         self._writes_held = False
-        self._compiled = mx.compile(self._traced(everything, outputs, schedules, last), inputs=inputs, outputs=outputs)
-        return undo
+        self._compiled = mx.compile(self._traced(everything, outputs, schedules), inputs=inputs, outputs=outputs)
+        return self._guards, undo
 
-    def _traced(
-        self, everything: Guards, outputs: list[Any], schedules: dict[int, Schedule], last: bool
-    ) -> Callable[..., Any]:
+    def _traced(self, everything: Guards, outputs: list[Any], schedules: dict[int, Schedule]) -> Callable[..., Any]:
         """``body`` as it is traced.
 
         An exception in it is kept as a failure. All arrays then stay as they were, and the random key is returned.
@@ -182,7 +182,7 @@ class Stateful:
                 if not draws and random[0] is not key:
                     self._draws = True
                     raise _AgainError
-                if not last and any(id(schedule) not in schedules for schedule in called):
+                if self._attempts < _ATTEMPTS and any(id(schedule) not in schedules for schedule in called):
                     self._schedules.update(called)
                     raise _AgainError
             except BaseException as error:

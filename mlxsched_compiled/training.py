@@ -136,7 +136,7 @@ def compiled_step(
     )
 
 
-class CompiledUpdate:
+class CompiledUpdate(Stateful):
     """What ``compiled_update`` returns."""
 
     def __init__(self, model: Module, optimizer: Optimizer, skip_nonfinite: bool, data_parallel: bool) -> None:
@@ -146,16 +146,7 @@ class CompiledUpdate:
             before = self._apply.before()
             self._apply(average_gradients(gradients) if data_parallel else gradients, before)
 
-        self._update = Stateful(update, [optimizer], model, [], self._apply.skipped, reads_modules=False)
-
-    def __call__(self, gradients: dict[str, Any]) -> None:
-        """One update."""
-        self._update(gradients)
-
-    @property
-    def traces(self) -> int:
-        """How often the update was traced."""
-        return self._update.traces
+        super().__init__(update, [optimizer], model, [], self._apply.state, reads_modules=False)
 
     @property
     def skipped(self) -> mx.array:
@@ -214,9 +205,9 @@ class CompiledStep:
         def compiled(body: Callable[..., Any], optimizers: list[Optimizer], held: list[Any]) -> Stateful:
             return Stateful(body, optimizers, model, modules, held, prepare=self._lay_out)
 
-        held = [self._sum.tree, self._apply.skipped]
+        held = [self._sum.tree, *self._apply.state]
         self._collect = compiled(collect, [], held)
-        self._update = compiled(update, [optimizer], [self._apply.skipped])
+        self._update = compiled(update, [optimizer], self._apply.state)
         self._update_by_mean = compiled(update_by_mean, [optimizer], held)
         self._flush = compiled(flush, [optimizer], held)
         # Between processes, a weighted mean is one even of single calls.
@@ -288,6 +279,7 @@ class _Apply:
         self._max_grad_norm = max_grad_norm
         self._skip_nonfinite = skip_nonfinite
         self.skipped = [mx.array(0, mx.uint32)]
+        self.state = [self.skipped] if skip_nonfinite else []
 
     def before(self) -> Before | None:
         """What is to be put back if the step is skipped."""

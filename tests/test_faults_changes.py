@@ -16,7 +16,7 @@ import pytest
 import mlxsched_compiled as ours
 
 from .tiny import ONE, Scaled, Weight, linear, weight
-from .training_loops import Step, assert_close, batches, bits, eager, mlp, mse, warm_cosine, with_both_tools
+from .training import Step, assert_close, batches, bits, eager, mlp, mse, warm_cosine, with_both_tools
 
 
 class Pair(NamedTuple):

@@ -18,7 +18,7 @@ from mlxsched_compiled import Schedule
 
 from .counting import requires_compile
 from .tiny import ONE, Scaled, Weight, linear, weight
-from .training_loops import Step, bits, by_update, eager, with_both_tools
+from .training import Step, bits, by_update, eager, with_both_tools
 
 CURVE = mx.arange(40)
 
