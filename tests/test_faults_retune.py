@@ -16,7 +16,7 @@ import pytest
 import mlxsched_compiled as ours
 from mlxsched_compiled import Schedule
 
-from .counting import requires_compile
+from .measuring import requires_compile
 from .tiny import ONE, Scaled, Weight, linear, weight
 from .training import Step, bits, by_update, eager, with_both_tools
 
