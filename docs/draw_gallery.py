@@ -1,7 +1,13 @@
-"""Draws the pictures of gallery.md, each from the calls below it: ``python docs/draw_gallery.py [folder]``."""
+"""Draws the pictures of gallery.md, each from the calls below it: ``python docs/draw_gallery.py [folder]``.
+
+A factory that the page lacks is added to it first, with the call of its docstring's example.
+"""
 
 from __future__ import annotations
 
+import ast
+import doctest
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -9,6 +15,7 @@ from typing import Any
 
 import mlx.core as mx
 
+import mlxsched_compiled
 from mlxsched_compiled import Schedule
 
 HERE = Path(__file__).parent
@@ -26,6 +33,33 @@ def figures() -> dict[str, dict[str, Schedule]]:
         calls = [line.partition("  # ") for line in code.splitlines()]
         found[file] = {label: eval(call, names) for call, _, label in calls}
     return found
+
+
+def missing(page: str) -> list[str]:
+    """A section for each factory that the page does not show."""
+    sections = []
+    for name in mlxsched_compiled.__all__:
+        factory = getattr(mlxsched_compiled, name)
+        if f"gallery/{name}.png" in page or not _makes_a_schedule(factory):
+            continue
+        text = inspect.getdoc(factory) or ""
+        examples = [example.source for example in doctest.DocTestParser().get_examples(text)]
+        call = next(found for source in examples if (found := _call(name, source)))
+        summary = text.partition("\n")[0]
+        sections.append(f"### {name}\n\n{summary}\n\n![{name}](gallery/{name}.png)\n\n```python\n{call}\n```\n")
+    return sections
+
+
+def _makes_a_schedule(function: Any) -> bool:
+    return inspect.isfunction(function) and inspect.signature(function).return_annotation == "Schedule"
+
+
+def _call(name: str, source: str) -> str | None:
+    """The first call of that name in a piece of code, as it is written."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
+            return ast.get_source_segment(source, node)
+    return None
 
 
 def draw(folder: Path) -> None:
@@ -63,4 +97,6 @@ def draw(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    gallery = HERE / "gallery.md"
+    gallery.write_text("\n".join([page := gallery.read_text(), *missing(page)]))
     draw(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "gallery")

@@ -29,6 +29,15 @@ def test_the_gallery_shows_every_factory(name: str) -> None:
     assert any(name in repr(schedule) for schedule in schedules.values())
 
 
+def test_what_the_gallery_lacks_is_added_with_the_call_of_its_example() -> None:
+    module = _draw_gallery()
+    page = (DOCS / "gallery.md").read_text()
+    assert module.missing(page) == []
+    (added,) = module.missing(page.replace("gallery/rex_decay.png", ""))
+    assert added.startswith("### rex_decay\n\nFrom ``init`` to ``end``, staying high")
+    assert "![rex_decay](gallery/rex_decay.png)\n\n```python\nrex_decay(1, 100)\n```" in added
+
+
 def test_someone_who_comes_from_elsewhere_meets_every_factory() -> None:
     here = " ".join(re.findall(r"\| `.+?` \| `(.+?)` \|", (DOCS / "coming-from.md").read_text()))
     alone = {call_of(row.make, 0.1)[0] for row in TYPICAL.values() if row.alone}
