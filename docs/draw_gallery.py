@@ -98,5 +98,6 @@ def draw(folder: Path) -> None:
 
 if __name__ == "__main__":
     gallery = HERE / "gallery.md"
-    gallery.write_text("\n".join([page := gallery.read_text(), *missing(page)]))
+    page = gallery.read_text()
+    gallery.write_text("\n".join([page, *missing(page)]))
     draw(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "gallery")
