@@ -34,7 +34,7 @@ class GradientSum:
     def take_mean(self, like: Any, data_parallel: bool) -> Any:
         """The mean, over all processes if ``data_parallel``, in the types of ``like``; the sum starts again."""
         sums, weight = average_gradients(self.tree) if data_parallel else self.tree
-        self.tree[:] = [tree_map(mx.zeros_like, self.tree[0]), mx.array(0.0)]
+        self.tree[:] = tree_map(mx.zeros_like, self.tree)
         return tree_map(lambda g, s: mx.where(weight > 0, s / weight, 0).astype(g.dtype), like, sums)
 
 
