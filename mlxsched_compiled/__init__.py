@@ -27,7 +27,7 @@ from .piecewise import tabulate as tabulate
 # Cycles
 from .cycles import cosine_restarts as cosine_restarts
 from .cycles import cyclic as cyclic
-from .recipes import one_cycle as one_cycle
+from .cycles import one_cycle as one_cycle
 
 # Warmups
 from .compose import warmup as warmup

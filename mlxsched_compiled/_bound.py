@@ -53,7 +53,7 @@ class Bound:
         return self._state
 
 
-def bound(structure: RateFunction, *coefficients: Coefficient) -> Bound:
+def bind(structure: RateFunction, *coefficients: Coefficient) -> Bound:
     """A rate function of this package and its coefficients."""
     return Bound(structure, coefficients)
 
@@ -76,10 +76,10 @@ def as_bound(name: str, value: Operand) -> Bound:
         return value
     if callable(value):
         return Bound(Function(value), [], [value])
-    return bound(constant_rate, finite(name, value))
+    return bind(constant_rate, finite(name, value))
 
 
-def bounded(part: Bound, low: Number, high: Number) -> Bound:
+def clipped(part: Bound, low: Number, high: Number) -> Bound:
     """No lower than ``low`` and no higher than ``high``, of which any may be infinite."""
     return composite(_within, [part], low, high)
 

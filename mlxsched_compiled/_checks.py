@@ -71,7 +71,7 @@ def whole(name: str, value: Any) -> int:
     return round(number)
 
 
-def starting(name: str, values: Iterable[Any]) -> list[Count]:
+def not_decreasing(name: str, values: Iterable[Any]) -> list[Count]:
     """``values`` as counts from 0, none below the one before."""
     counts = [count(f"{name}[{i}]", value, at_least=0) for i, value in enumerate(listed(name, values))]
     known = [c for c in counts if isinstance(c, int)]

@@ -8,9 +8,11 @@ named. So it stays data; after the first evaluation it costs nothing, not even a
 
 from __future__ import annotations
 
+import dis
 import sys
 from collections.abc import Sequence
 from tempfile import NamedTemporaryFile
+from types import FrameType
 
 import mlx.core as mx
 
@@ -51,11 +53,25 @@ def _doubled(constants: dict[str, mx.array]) -> dict[str, mx.array]:
 
 
 def _is_exporting() -> bool:
-    """Whether ``mx.export_function`` or an ``mx.exporter`` may be at work, which cannot write what is to be loaded."""
-    frame = sys._getframe()
-    while frame := frame.f_back:  # type: ignore[assignment]
-        if {"export_function", "exporter"} & {*frame.f_code.co_names}:
-            return True
+    """Whether ``mx.export_function`` or an ``mx.exporter`` is at work, which cannot write what is to be loaded.
+
+    MLX does not say. So this looks for a function that is running and calls the one, or holds the other.
+    """
+    frame = sys._getframe().f_back
+    while frame is not None:
         if any(isinstance(value, mx.FunctionExporter) for value in frame.f_locals.values()):
+            return True
+        if "export_function" in frame.f_code.co_names and _names_in_line(frame, "export_function"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _names_in_line(frame: FrameType, name: str) -> bool:
+    """Whether the line that a function is at names ``name``."""
+    line, starts = 0, dict(dis.findlinestarts(frame.f_code))
+    for instruction in dis.get_instructions(frame.f_code):
+        line = starts.get(instruction.offset) or line
+        if instruction.argval == name and line == frame.f_lineno:
             return True
     return False

@@ -13,7 +13,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ._bound import Bound, bound, composite
+from ._bound import Bound, bind, composite
 from ._checks import Count
 from ._rates import Composite, Compound, Part, RateFunction, Types, constant_rate, functions_in, own_kernel
 from .exponentials import per_period
@@ -91,11 +91,11 @@ class _Lanes(Compound):
         for (own, _), (at, size), apart in zip(self.kinds, self._places(), self.apart, strict=True):
             if apart:  # with a difference of its own: what kernels share, MLX computes in one more
                 rate, since = own_kernel(rate), step - own_kernel(starts)
-            rate = _within(since, columns[at], rate, own, *columns[at + 1 : at + 1 + size])
+            rate = _in_its_segment(since, columns[at], rate, own, *columns[at + 1 : at + 1 + size])
         return mx.sum(rate, axis=-1)
 
 
-def _within(
+def _in_its_segment(
     since: mx.array, length: mx.array, elsewhere: mx.array, rate: RateFunction, *coefficients: mx.array
 ) -> mx.array:
     """``rate`` within a segment, and ``elsewhere``.
@@ -120,15 +120,16 @@ def _in_lanes(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
         else:
             kinds.setdefault((part.structure, part.types), []).append(i)
     if not kinds:
-        laned = bound(constant_rate, 0.0)
+        laned = bind(constant_rate, 0.0)
     else:
         # The deepest last: MLX comes to it first.
         ordered = sorted(kinds, key=lambda kind: len(kind[1]))
         columns = [_counts(starts)]
         for kind in ordered:
             first = parts[kinds[kind][0]]  # whose coefficients stand in the lanes of others too
-            members = [part if i in kinds[kind] else first for i, part in enumerate(parts)]
-            columns.append(_counts([length if i in kinds[kind] else 0 for i, length in enumerate(lengths)]))
+            here = set(kinds[kind])
+            members = [part if i in here else first for i, part in enumerate(parts)]
+            columns.append(_counts([length if i in here else 0 for i, length in enumerate(lengths)]))
             columns.extend(mx.stack(list(lanes)) for lanes in zip(*(m.state for m in members), strict=True))
         apart = [bool(functions_in(rate)) for rate, _ in ordered]  # which nobody counts the kernels of
         rate = _Lanes([(rate, len(types)) for rate, types in ordered], apart)
@@ -143,7 +144,7 @@ def _replaced(step: mx.array, parts: list[Part], *ranges: mx.array) -> mx.array:
     """The first part, and each other within its range, which is a start and a length."""
     rate = parts[0](step)
     for part, start, length in zip(parts[1:], ranges[::2], ranges[1::2], strict=True):
-        rate = _within(step - start, length, rate, part)
+        rate = _in_its_segment(step - start, length, rate, part)
     return rate
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
-from ._bound import Bound, bound
+from ._bound import Bound, bind
 from ._checks import Count, Number
 from ._rates import Structure, constant_rate
 
@@ -102,8 +102,8 @@ SHAPES: dict[str, tuple[Weights, Callable[[Count], tuple[Number, ...]]]] = {
 def ramp(init: Number, end: Number, steps: Count, shape: str = "linear", *, power: Number = 1.0) -> Bound:
     """A ramp, its arguments checked before. One of no steps is at its end from the start."""
     if not isinstance(steps, mx.array) and steps == 0:
-        return bound(constant_rate, end)
+        return bind(constant_rate, end)
     weights, coefficients = SHAPES[shape]
     if isinstance(power, mx.array) or power != 1:
-        return bound(PoweredRamp(weights), init, end, steps, power, *coefficients(steps))
-    return bound(Ramp(weights), init, end, steps, *coefficients(steps))
+        return bind(PoweredRamp(weights), init, end, steps, power, *coefficients(steps))
+    return bind(Ramp(weights), init, end, steps, *coefficients(steps))

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import mlx.core as mx
 
-from ._bound import Bound, Operand, as_bound, bounded, composite, rate_at
-from ._checks import Count, Number, count, finite, listed, one_of, starting
+from ._bound import Bound, Operand, as_bound, clipped, composite, rate_at
+from ._checks import Count, Number, count, finite, listed, not_decreasing, one_of
 from ._factory import factory
 from ._joins import joined
 from ._ramps import SHAPES, ramp
@@ -45,7 +45,7 @@ def join_schedules(schedules: Sequence[Operand], boundaries: Sequence[Count]) ->
     parts = [as_bound(f"schedules[{i}]", s) for i, s in enumerate(listed("schedules", schedules))]
     if not parts:
         raise ValueError("schedules must not be empty.")
-    starts = starting("boundaries", boundaries)
+    starts = not_decreasing("boundaries", boundaries)
     if len(starts) != len(parts) - 1:
         raise ValueError(f"boundaries must be one fewer than the {len(parts)} schedules, but got {len(starts)}.")
     return joined(parts, starts)
@@ -183,7 +183,7 @@ def clip(schedule: Operand, low: Number | None = None, high: Number | None = Non
     high = math.inf if high is None else finite("high", high)
     if isinstance(low, float) and isinstance(high, float) and low > high:
         raise ValueError(f"low must be at most high, but got {low} and {high}.")
-    return bounded(as_bound("schedule", schedule), low, high)
+    return clipped(as_bound("schedule", schedule), low, high)
 
 
 @factory

@@ -1,4 +1,4 @@
-"""Cycles: cosine restarts and triangles."""
+"""Cycles: cosine restarts, triangles, one-cycle."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 
 import mlx.core as mx
 
-from ._bound import Bound, composite
-from ._checks import FLOAT32_MAX, Count, Number, count, finite, one_of, static
+from ._bound import Bound, as_bound, composite
+from ._checks import FLOAT32_MAX, Count, Number, count, finite, one_of, positive, static
 from ._factory import factory
 from ._joins import joined
-from ._ramps import Ramp, cosine, quarter_turn, ramp
+from ._ramps import SHAPES, Ramp, cosine, quarter_turn, ramp
 from ._rates import Part
 from .compose import finely, repeated
 from .exponentials import raised
@@ -174,3 +174,76 @@ def _power_of_half(exponent: mx.array) -> mx.array:
     rest = mx.left_shift(one, exponent & 3).astype(mx.float32)
     square = root * root
     return 1 / square / square / rest
+
+
+@factory
+def one_cycle(
+    peak: Number,
+    total_steps: int,
+    *,
+    warmup_fraction: float = 0.3,
+    div_factor: Number = 25.0,
+    final_div_factor: Number = 1e4,
+    shape: str = "cosine",
+    three_phase: bool = False,
+) -> Bound:
+    r"""One cycle: up to the peak, down to almost nothing.
+
+    .. math::
+        \mathrm{init} = \frac{\mathrm{peak}}{\mathrm{div\_factor}} \;\to\; \mathrm{peak}
+        \;\to\; \frac{\mathrm{init}}{\mathrm{final\_div\_factor}}
+
+    along the shape, with the top at step ``warmup_fraction * total_steps - 1`` (which may lie between two steps) and
+    the end at step ``total_steps - 1``. In three phases, the rate comes down to ``init`` as fast as it went up, and
+    then to the end.
+
+    Args:
+        peak: The highest rate.
+        total_steps: Steps of the whole cycle, at least 1; later the rate stays.
+        warmup_fraction: The part of them spent going up, from 0 to 1 (to 0.5 in three phases).
+        div_factor: Peak over the rate at step 0, above 0.
+        final_div_factor: The rate at step 0 over the last, above 0.
+        shape: Of each phase: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+        three_phase: Whether to come down in two phases.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If a number is not finite or out of range, or the shape is unknown.
+        TypeError: If an argument is not a number, or ``total_steps`` or ``warmup_fraction`` is an array.
+
+    Source: Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates",
+    2018; ``OneCycleLR`` in PyTorch.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import one_cycle
+        >>> one_cycle(1, 100)(mx.array([0, 29, 64, 99, 1000]))
+        array([0.04, 1, 0.500002, 4e-06, 4e-06], dtype=float32)
+    """
+    peak = finite("peak", peak)
+    init = peak / positive("div_factor", div_factor)
+    final = init / positive("final_div_factor", final_div_factor)
+    total = static("total_steps", count("total_steps", total_steps))
+    fraction = static("warmup_fraction", finite("warmup_fraction", warmup_fraction))
+    if not 0 <= fraction <= (0.5 if three_phase else 1):
+        raise ValueError(f"warmup_fraction must be from 0 to {0.5 if three_phase else 1}, but got {warmup_fraction!r}.")
+    shape = one_of("shape", shape, SHAPES)
+
+    rates, knots = [init, peak], [0.0, fraction * total - 1]
+    if three_phase:
+        rates, knots = [*rates, init], [*knots, 2 * fraction * total - 2]
+    rates, knots = [*rates, final], [*knots, total - 1.0]
+    per_step = 1 << min(62 - total.bit_length(), 40)
+    ticks = [round(knot * per_step) for knot in knots]
+    # A phase that would end before step 0 or before it starts is left out; one under way at step 0 is entered midway.
+    phases = [
+        (at, to, a, b) for at, to, a, b in zip(ticks, ticks[1:], rates, rates[1:], strict=False) if to > max(at, 0)
+    ]
+    if not phases:
+        return as_bound("final", final)
+    first = phases[0][0]
+    legs = [ramp(a, b, to - at, shape) for at, to, a, b in phases]
+    cycle = joined(legs, [at - first for at, *_ in phases[1:]])
+    return finely(cycle, per_step, total - 1, -first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from ._bound import Bound, as_bound, bound
+from ._bound import Bound, as_bound, bind
 from ._checks import Count, Number, count, finite, positive
 from ._factory import factory
 from ._ramps import ramp
@@ -226,7 +226,7 @@ def inverse_time_decay(init: Number, decay_rate: Number, *, decay_steps: Count =
         array([1, 0.5, 0.25, 0.01], dtype=float32)
     """
     init, decay_rate = finite("init", init), finite("decay_rate", decay_rate, at_least=0)
-    return bound(_inverse_time, init, decay_rate / count("decay_steps", decay_steps))
+    return bind(_inverse_time, init, decay_rate / count("decay_steps", decay_steps))
 
 
 def _inverse_time(step: mx.array, init: mx.array, per_step: mx.array) -> mx.array:
@@ -259,7 +259,7 @@ def inverse_sqrt_decay(init: Number, timescale: Count) -> Bound:
         array([1, 0.5, 0.1], dtype=float32)
     """
     timescale = count("timescale", timescale)
-    return bound(_inverse_sqrt, finite("init", init), timescale * 1.0)
+    return bind(_inverse_sqrt, finite("init", init), timescale * 1.0)
 
 
 def _inverse_sqrt(step: mx.array, init: mx.array, timescale: mx.array) -> mx.array:

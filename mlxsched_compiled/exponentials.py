@@ -14,7 +14,7 @@ import math
 
 import mlx.core as mx
 
-from ._bound import Bound, Coefficient, bound, bounded, composite
+from ._bound import Bound, Coefficient, bind, clipped, composite
 from ._checks import Count, Number, count, finite
 from ._factory import factory
 from ._rates import Part, RateFunction, Structure
@@ -93,7 +93,7 @@ def power_of(init: Number, base: Number, steps: Number) -> tuple[RateFunction, t
 def raised(init: Number, base: Number, steps: Count) -> Bound:
     """init · base^(t / steps)"""
     power, coefficients = power_of(init, base, steps)
-    return bound(power, init, *coefficients)
+    return bind(power, init, *coefficients)
 
 
 def _until_it_is_over(init: Number, grows: bool) -> float:
@@ -145,8 +145,8 @@ def exponential_decay(init: Number, decay_rate: Number, *, decay_steps: Count = 
     end = finite("end", end)
     if isinstance(decay_rate, mx.array):
         falls = decay_rate <= 1
-        return bounded(decay, mx.where(falls, end, -math.inf), mx.where(falls, math.inf, end))
-    return bounded(decay, end, math.inf) if decay_rate <= 1 else bounded(decay, -math.inf, end)
+        return clipped(decay, mx.where(falls, end, -math.inf), mx.where(falls, math.inf, end))
+    return clipped(decay, end, math.inf) if decay_rate <= 1 else clipped(decay, -math.inf, end)
 
 
 @factory
@@ -227,7 +227,7 @@ def tanh_decay(
     steps = count("decay_steps", decay_steps)
     first = _exp(-2 * low)
     odds, coefficients = power_of(first, _exp(2 * (low - high)), steps)
-    return bound(Logistic(odds), init, end, steps, first, *coefficients)
+    return bind(Logistic(odds), init, end, steps, first, *coefficients)
 
 
 class Logistic(Structure):

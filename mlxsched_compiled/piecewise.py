@@ -7,9 +7,9 @@ from typing import Any
 
 import mlx.core as mx
 
-from ._bound import Bound, as_bound, bound
+from ._bound import Bound, as_bound, bind
 from ._call import Call
-from ._checks import Count, Number, count, finite, listed, one_of, starting, static
+from ._checks import Count, Number, count, finite, listed, not_decreasing, one_of, static
 from ._factory import factory
 from ._joins import joined
 from ._ramps import SHAPES, ramp
@@ -43,7 +43,7 @@ def piecewise_constant(values: Sequence[Number], boundaries: Sequence[Count]) ->
         array([1, 1, 0.5, 0.5, 0.1, 0.1], dtype=float32)
     """
     rates = [finite(f"values[{i}]", value) for i, value in enumerate(listed("values", values))]
-    starts = starting("boundaries", boundaries)
+    starts = not_decreasing("boundaries", boundaries)
     if len(rates) != len(starts) + 1:
         raise ValueError(f"values must be one more than the {len(starts)} boundaries, but got {len(rates)}.")
     return joined([as_bound("values", rate) for rate in rates], starts)
@@ -80,7 +80,7 @@ def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shap
         array([0, 0, 0.5, 1, 0.75, 0.5], dtype=float32)
     """
     rates = [finite(f"values[{i}]", value) for i, value in enumerate(listed("values", values))]
-    knots = starting("steps", steps)
+    knots = not_decreasing("steps", steps)
     if not rates or len(rates) != len(knots):
         raise ValueError(f"values must be as many as the {len(knots)} steps and at least 1, but got {len(rates)}.")
     shape = one_of("shape", shape, SHAPES)
@@ -126,7 +126,7 @@ def table(values: Any) -> Schedule:
     if not (mx.isfinite(mx.min(rates)) & mx.isfinite(mx.max(rates))).item():
         raise ValueError("values must be finite in float32, but some are not.")
     last = rates.size - 1
-    return Schedule._of(bound(_looked_up, rates, last), Call(table, kwargs={"values": rates}))
+    return Schedule._of(bind(_looked_up, rates, last), Call(table, kwargs={"values": rates}))
 
 
 def _looked_up(step: mx.array, values: mx.array, last: mx.array) -> mx.array:
