@@ -25,7 +25,7 @@ class Guards:
     bottom; of other objects it is seen that they are replaced, not that something in them is.
 
     Args:
-        *roots: Optimizers and modules.
+        *roots: Optimizers, modules, and lists of arrays that a graph captures like these.
         by_value: Whether numbers that are arrays in attributes are part of the graph as other numbers are: where their
             value decides what is computed.
     """
@@ -43,6 +43,8 @@ class Guards:
         """The arrays in attributes."""
         self.fixed = Places()
         """Those among them that are part of the graph."""
+        self.before: list[Any] = []
+        """The arrays in ``trees`` before a call; to be dropped after it, or they would take memory."""
         self.changed = ""
         """The name of the first thing that did not hold."""
 
@@ -72,6 +74,7 @@ class Guards:
             captured = self.trees
             vars(self).update(vars(present))
             captured[:], self.trees = self.trees, captured
+            self.before = [*self.arrays.present()]
             return True
         pairs = zip(present._meanings, self._meanings, strict=False)
         self.changed = next((now[0] for now, before in pairs if now != before), "")
@@ -104,11 +107,15 @@ class Guards:
             [*self._present_keys()] == self._keys
             and [*self._present_lengths()] == self._lengths
             and all(map(is_, self._children.present(), self._objects))
-            and {*map(type, self.arrays.present())} <= {mx.array}
+            and self._are_arrays()
             and all(map(is_, self._present_values(), self._values))
             and self._sets == self._copies
             and [*map(_number, self.fixed.present())] == self._numbers
         )
+
+    def _are_arrays(self) -> bool:
+        self.before = [*self.arrays.present()]
+        return {*map(type, self.before)} <= {mx.array}
 
     def _present_keys(self) -> Iterator[Any]:
         return chain(chain.from_iterable(self._dicts), chain.from_iterable(self._attributes))
@@ -121,8 +128,8 @@ class Guards:
         return chain(chain.from_iterable(values), chain.from_iterable(self._sequences))
 
     def _follow(self, owner: Any, name: str) -> None:
-        """Follows a module or an optimizer."""
-        if isinstance(owner, Module):
+        """Follows a module, a list of arrays, or an optimizer."""
+        if isinstance(owner, (Module, list)):
             self._capture(owner, name)
         else:
             self.optimizers.append(owner)

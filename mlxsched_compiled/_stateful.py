@@ -63,6 +63,7 @@ class Stateful:
         self._prepare = prepare
         self._draws = False  # not from the start: most models draw nothing, and the random state costs a little
         self._schedules: WeakSet[Schedule] = WeakSet()  # called in traces
+        self._before: list[Any] = []
         self._held: list[Any] = []
         self._writes_held = False
         self._by_value = False  # not from the start: what is an input can change without a trace
@@ -117,7 +118,17 @@ class Stateful:
     def _call(self, arguments: Any, named: Any) -> Any:
         assert self._guards is not None
         self._held[:] = self._guards.held.present()
-        result = self._compiled(*arguments, **named)
+        before = self._guards.before
+        try:
+            result = self._compiled(*arguments, **named)
+        except BaseException:  # by MLX itself, which then leaves its tracers everywhere
+            for container, content in self._before:
+                _refill(container, content)
+            if before:
+                self._guards.arrays.put(before)
+            raise
+        finally:
+            self._before, self._guards.before = [], []
         if self._failures:
             _set_random_key(result)
             raise self._failures.pop()
@@ -141,13 +152,15 @@ class Stateful:
             undo()
             raise
         # The optimizer comes first: of its step + 1 and an equal one of a schedule's, MLX keeps the earlier.
-        everything = Guards(*self._optimizers, *self._modules, by_value=self._by_value)
-        self._guards = everything if self._reads_modules else Guards(*self._optimizers, by_value=self._by_value)
+        everything = Guards(*self._optimizers, *self._modules, self._more, by_value=self._by_value)
+        few = Guards(*self._optimizers, self._more, by_value=self._by_value)
+        self._guards = everything if self._reads_modules else few
         modules = [] if self._reads_modules else self._modules
         schedules = {id(s): s for s in [*self._schedules, *_schedulers(everything.optimizers)]}
-        outputs = [self._guards.trees, modules, self._more, self._held, *([mx.random.state] if self._draws else [])]
+        outputs = [self._guards.trees, modules, self._held, *([mx.random.state] if self._draws else [])]
         inputs = [outputs, [s.state for s in schedules.values()]]
         self._failures.clear()
+        self._before = list(_contents(outputs))
         self._writes_held = False
         self._compiled = mx.compile(self._traced(everything, outputs, schedules, last), inputs=inputs, outputs=outputs)
         return undo
@@ -193,6 +206,7 @@ class Stateful:
                 if looks or not isinstance(error, _AgainError):
                     self._by_value = looks
                 return key
+            self._before = self._before or before  # where what is replaced here was, with tracers in it
             return result
 
         return traced
