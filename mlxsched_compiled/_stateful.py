@@ -145,7 +145,7 @@ class Stateful:
         undo = _restorer(Guards(*self._optimizers))
         try:
             self._prepare()
-            for optimizer in self._optimizers:
+            for optimizer in self._optimizers if self._updates else []:
                 optimizer.init(self._model.trainable_parameters())
             found = Guards(*self._optimizers).optimizers
             _count_in_arrays(found)
