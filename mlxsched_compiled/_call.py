@@ -66,9 +66,9 @@ class Call(NamedTuple):
 
     def __str__(self) -> str:
         if self.function in SIGNS:
-            sign, *rest = SIGNS[self.function], *map(repr, self.args)
+            sign, *rest = SIGNS[self.function], *map(_shown, self.args)
             return f"({sign}{rest[0]})" if len(rest) == 1 else f"({rest[0]} {sign} {rest[1]})"
-        words = [repr(value) for value in self.args] + [f"{name}={value!r}" for name, value in self._told()]
+        words = [*map(_shown, self.args), *(f"{name}={_shown(value)}" for name, value in self._told())]
         return f"{self.function.__name__}({', '.join(words)})"
 
     def _told(self) -> Iterator[tuple[str, Any]]:
@@ -76,8 +76,15 @@ class Call(NamedTuple):
         parameters = signature(self.function).parameters
         for name, value in self.kwargs.items():
             parameter = parameters[name]
-            if parameter.kind is not Parameter.KEYWORD_ONLY or repr(value) != repr(parameter.default):
+            if parameter.kind is not Parameter.KEYWORD_ONLY or _shown(value) != repr(parameter.default):
                 yield name, value
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except (ValueError, RuntimeError):  # an array in a trace, which has no value
+        return "array"
 
 
 def _parameters(rate: Callable[..., Any]) -> list[Parameter]:

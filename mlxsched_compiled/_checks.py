@@ -63,12 +63,19 @@ def whole(name: str, value: Any) -> int:
     """``value`` as an int; a float next to a whole number, as arithmetic with fractions leaves it, is that number."""
     if _is_no_number(value) or not (hasattr(value, "__index__") or hasattr(value, "__float__")):
         raise TypeError(f"{name} must be a whole number, but got {value!r}.")
-    if hasattr(value, "__index__"):
+    if not is_fractional(value):
         return operator.index(value)
     number = float(value)
     if not math.isfinite(number) or abs(number - round(number)) > _ULPS * math.ulp(number):
         raise ValueError(f"{name} must be a whole number, but got {value!r}.")
     return round(number)
+
+
+def is_fractional(value: Any) -> bool:
+    """Whether ``value`` is a number of a kind that need not be whole: a float, NumPy's too, a fraction."""
+    if hasattr(value, "dtype"):
+        return getattr(value.dtype, "kind", None) == "f"
+    return hasattr(value, "__float__") and not hasattr(value, "__index__")
 
 
 def not_decreasing(name: str, values: Iterable[Any]) -> list[Count]:

@@ -25,14 +25,16 @@ class Guards:
     bottom; of other objects it is seen that they are replaced, not that something in them is.
 
     Args:
-        *roots: Optimizers and modules.
+        *roots: Optimizers, modules, and lists of arrays that a graph captures like these.
         by_value: Whether numbers that are arrays in attributes are part of the graph as other numbers are: where their
             value decides what is computed.
+        counts_only: Whether, of the states of optimizers, only step and learning rate are inputs of the graph, as
+            arrays in attributes are.
     """
 
-    def __init__(self, *roots: Any, by_value: bool = False) -> None:
+    def __init__(self, *roots: Any, by_value: bool = False, counts_only: bool = False) -> None:
         self._roots = roots
-        self._by_value = by_value
+        self._options = {"by_value": by_value, "counts_only": counts_only}
         self.trees: list[Any] = []
         """Modules and the states of optimizers, whose arrays a graph captures with this list: the present ones."""
         self.optimizers: list[Any] = []
@@ -64,11 +66,11 @@ class Guards:
 
     def hold(self) -> bool:
         """Whether all is as it was, or replaced by what means the same: numbers compare by value and type."""
-        present = Guards(*self._roots, by_value=self._by_value)
+        present = Guards(*self._roots, **self._options)
         if present._meanings == self._meanings:
             captured = self.trees
             vars(self).update(vars(present))
-            captured[:], self.trees = self.trees, captured
+            captured[:], self.trees = self.trees, captured  # a graph has captured that list
             return True
         pairs = zip(present._meanings, self._meanings, strict=False)
         self.changed = next((now[0] for now, before in pairs if now != before), "")
@@ -97,7 +99,7 @@ class Guards:
 
     def find_held(self) -> None:
         """Finds the arrays in attributes where they are now, in case that dicts and lists around them were replaced."""
-        present = Guards(*self._roots, by_value=self._by_value).held
+        present = Guards(*self._roots, **self._options).held
         at = {name: i for i, name in enumerate(present.names)}
         if different := at.keys() ^ set(self.held.names):
             raise ValueError(
@@ -107,8 +109,8 @@ class Guards:
         self.held = present.at(at[name] for name in self.held.names)
 
     def _follow(self, owner: Any, name: str) -> None:
-        """Follows a module or an optimizer."""
-        if isinstance(owner, Module):
+        """Follows a module, a list of arrays, or an optimizer."""
+        if isinstance(owner, (Module, list)):
             self._capture(owner, name)
         else:
             self.optimizers.append(owner)
@@ -118,6 +120,14 @@ class Guards:
         if id(tree) not in self._seen:
             self.trees.append(tree)
             self._follow_tree(tree, name, isinstance(tree, Module))
+
+    def _capture_counts(self, state: dict[str, Any], name: str) -> None:
+        for key in ("step", "learning_rate"):
+            if key in state:
+                its_name = f"{name}.{key}"
+                self.arrays.add(state, key, its_name)
+                self.held.add(state, key, its_name)
+                self._meanings.append((its_name, _meaning(state[key])))
 
     def _follow_tree(self, node: Any, name: str, in_module: bool) -> None:
         """Follows what a graph captures: a module, or dicts and lists of arrays and of these."""
@@ -155,6 +165,8 @@ class Guards:
         if isinstance(node, (dict, list)):
             self._containers.append(node)
         for key, child in _items(node):
+            if key == "_initialized":  # whose change no trace sees: it is made for an optimizer that is
+                continue
             its_name = f"{name}.{key}"
             if not isinstance(child, mx.array):
                 self._others.add(node, key, its_name)
@@ -163,7 +175,7 @@ class Guards:
             elif isinstance(child, (Module, Optimizer)):
                 self._follow(child, its_name)
             elif key == "_state" and isinstance(child, dict):
-                self._capture(child, its_name)
+                (self._capture_counts if self._options["counts_only"] else self._capture)(child, its_name)
             elif isinstance(child, tuple):
                 self._follow_attributes(child, its_name, _InTuple(place, key))
             elif isinstance(child, (dict, list, set)):
@@ -171,7 +183,7 @@ class Guards:
             self._meanings.append((its_name, _number(child) if self._is_fixed(child) else _meaning(child)))
 
     def _is_fixed(self, value: Any) -> bool:
-        return self._by_value and isinstance(value, mx.array) and value.size == 1 and is_concrete(value)
+        return self._options["by_value"] and isinstance(value, mx.array) and value.size == 1 and is_concrete(value)
 
     def _is_new(self, node: Any) -> bool:
         is_new = id(node) not in self._seen

@@ -40,6 +40,7 @@ class Stateful:
         more: Other lists of arrays that ``body`` reads and writes.
         reads_modules: Whether ``body`` reads more of the model than arrays which its arguments say where to find. If
             not, modules need no look before each call: where they are laid out in another way, MLX traces again.
+        updates: Whether ``body`` has to do with more of an optimizer's state than its step and learning rate.
         prepare: Called before each compilation.
     """
 
@@ -52,6 +53,7 @@ class Stateful:
         more: list[Any],
         *,
         reads_modules: bool = True,
+        updates: bool = True,
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self._body = body
@@ -60,9 +62,11 @@ class Stateful:
         self._modules = [model, *modules]
         self._more = more
         self._reads_modules = reads_modules
+        self._updates = updates
         self._prepare = prepare
         self._draws = False  # not from the start: most models draw nothing, and the random state costs a little
         self._schedules: WeakSet[Schedule] = WeakSet()  # called in traces
+        self._before: list[Any] = []  # what was where before the first call of what is compiled
         self._held: list[Any] = []
         self._writes_held = False
         self._by_value = False  # not from the start: what is an input can change without a trace
@@ -89,6 +93,9 @@ class Stateful:
                 _set_random_key(result)
                 raise self._failures.pop()
         except BaseException as error:
+            for container, content in self._before:  # which MLX leaves full of tracers if it fails itself
+                _refill(container, content)
+            self._before = []
             self._guards = None
             if undo is not None:
                 undo()
@@ -97,7 +104,7 @@ class Stateful:
                 raise
             self._attempts += 1
         else:
-            self._attempts = 0
+            self._attempts, self._before = 0, []
             if undo is None:
                 self._in_a_row = 0
             if self._writes_held:
@@ -132,7 +139,7 @@ class Stateful:
         undo = _restorer(Guards(*self._optimizers))
         try:
             self._prepare()
-            for optimizer in self._optimizers:
+            for optimizer in self._optimizers if self._updates else []:
                 optimizer.init(self._model.trainable_parameters())
             found = Guards(*self._optimizers).optimizers
             _count_in_arrays(found)
@@ -142,14 +149,17 @@ class Stateful:
             undo()
             raise
         # The optimizer comes first: of its step + 1 and an equal one of a schedule's, MLX keeps the earlier.
-        everything = Guards(*self._optimizers, *self._modules, by_value=self._by_value)
-        self._guards = everything if self._reads_modules else Guards(*self._optimizers, by_value=self._by_value)
+        options = {"by_value": self._by_value, "counts_only": not self._updates}
+        everything = Guards(*self._optimizers, *self._modules, self._more, **options)
+        self._guards = everything if self._reads_modules else Guards(*self._optimizers, self._more, **options)
         modules = [] if self._reads_modules else self._modules
-        schedules = {id(s): s for s in [*self._schedules, *_schedulers(everything.optimizers)]}
-        outputs = [self._guards.trees, modules, self._more, self._held, *([mx.random.state] if self._draws else [])]
+        of_optimizers = _schedulers(everything.optimizers) if self._updates else ()
+        schedules = {id(s): s for s in [*self._schedules, *of_optimizers]}
+        outputs = [self._guards.trees, modules, self._held, *([mx.random.state] if self._draws else [])]
         inputs = [outputs, [s.state for s in schedules.values()]]
         self._failures.clear()
         self._held[:] = self._guards.held.present()
+        self._before = list(_contents(outputs))
         self._writes_held = False
         self._compiled = mx.compile(self._traced(everything, outputs, schedules), inputs=inputs, outputs=outputs)
         return self._guards, undo
@@ -167,13 +177,14 @@ class Stateful:
             random: Any = mx.random.state
             key = random[0]
             before = [*_contents(outputs), *guards.attributes()]
-            attributes = [*guards.held.present()]
+            places = guards.held
+            attributes = [*places.present()]
             try:
                 if not everything.hold():
                     raise _AgainError
                 _refuse_inlining(outputs, [arguments, named])
                 with called_schedules() as called:
-                    guards.held.put(held)
+                    places.put(held)
                     result = body(*arguments, **named)
                     guards.find_held()
                     self._writes_held |= any(map(is_not, held, guards.held.present()))
@@ -188,6 +199,8 @@ class Stateful:
             except BaseException as error:
                 for container, content in before:
                     _refill(container, content)
+                guards.held = places
+                places.put(attributes)
                 looks = _LOOKS in str(error) and any(array.size == 1 for array in attributes)
                 failures.append(_AgainError() if looks else error)
                 if looks or not isinstance(error, _AgainError):

@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from ._bound import Bound, Operand, as_bound, composite
 from ._call import Call
-from ._checks import Number, count, finite, whole
+from ._checks import Number, count, finite, is_fractional, whole
 from ._graph import Graph, Inlined, inlined
 from ._rates import Function
 
@@ -104,6 +104,13 @@ class Schedule(Bound):
         except Inlined:
             self._is_constant |= get_ident() not in _listeners
         return inlined(self.structure, step, *self._state)
+
+    @property
+    def __name__(self) -> str:
+        """The name of the function that made the schedule; for a rate of your own, its name."""
+        made_by, arguments, _ = self._call
+        name: str = getattr(arguments[0] if made_by is Schedule else made_by, "__name__", "rate")
+        return name
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -259,7 +266,7 @@ def _steps(value: Any) -> mx.array:
     """Steps as an array; of a number that is not whole, the whole one below counts, as it does in an array."""
     if hasattr(value, "__array__") and getattr(value, "ndim", 0) > 0:
         return mx.array(value)
-    if isinstance(value, float) and math.isfinite(value):
+    if is_fractional(value) and math.isfinite(value):
         value = math.floor(value)
     return mx.array(count("step", value, at_least=0), mx.uint64)
 

@@ -202,14 +202,14 @@ class CompiledStep:
             before = self._apply.before()
             self._apply(self._sum.take_mean(model.trainable_parameters(), data_parallel), before)
 
-        def compiled(body: Callable[..., Any], optimizers: list[Optimizer], held: list[Any]) -> Stateful:
-            return Stateful(body, optimizers, model, modules, held, prepare=self._lay_out)
+        def compiled(body: Callable[..., Any], held: list[Any], *, updates: bool = True) -> Stateful:
+            return Stateful(body, [optimizer], model, modules, held, updates=updates, prepare=self._lay_out)
 
         held = [self._sum.tree, *self._apply.state]
-        self._collect = compiled(collect, [], held)
-        self._update = compiled(update, [optimizer], self._apply.state)
-        self._update_by_mean = compiled(update_by_mean, [optimizer], held)
-        self._flush = compiled(flush, [optimizer], held)
+        self._collect = compiled(collect, held, updates=False)  # a loss may ask for the step
+        self._update = compiled(update, [*self._apply.state])
+        self._update_by_mean = compiled(update_by_mean, held)
+        self._flush = compiled(flush, held)
         # Between processes, a weighted mean is one even of single calls.
         self._by_mean = accumulate > 1 or (weighted and data_parallel and mx.distributed.init().size() > 1)
 

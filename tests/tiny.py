@@ -8,6 +8,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 
+from .training import bits, random_key
+
 
 class Weight(nn.Module):
     """A single weight, 0 at first."""
@@ -62,3 +64,8 @@ def factors(node: Any) -> list[Any]:
     if isinstance(node, (list, tuple, set)):
         return [factor for child in node for factor in factors(child)]
     return [node]
+
+
+def everything(model: nn.Module, optimizer: optim.Optimizer, *more: Any) -> dict[str, tuple[str, bytes]]:
+    """The bits of all that a step may change."""
+    return bits(model.state, optimizer.state, random_key(), *more)
