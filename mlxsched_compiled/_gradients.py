@@ -65,7 +65,7 @@ class Before:
 
     def _places(self) -> list[Places]:
         guards = Guards(*self._roots)  # made again, since an update may replace dicts and lists
-        return [guards.arrays, guards.held]
+        return [guards.arrays, guards.attribute_arrays]
 
 
 def shapes(tree: Any) -> dict[str, tuple[int, ...]]:

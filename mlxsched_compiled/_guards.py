@@ -41,12 +41,12 @@ class Guards:
         """The optimizers found."""
         self.arrays = Places()
         """The arrays in those."""
-        self.held = Places()
+        self.attribute_arrays = Places()
         """The arrays in attributes."""
         self.fixed = Places()
         """Those among them that are part of the graph."""
         self.changed = ""
-        """The name of the first thing that did not hold."""
+        """The name of the first thing that is not as it was."""
 
         self._dicts: list[dict[Any, Any]] = []
         self._lists: list[Any] = []
@@ -64,7 +64,7 @@ class Guards:
         self._objects = [*self._others.present()]
         self._numbers = [*map(_number, self.fixed.present())]
 
-    def hold(self) -> bool:
+    def mean_the_same(self) -> bool:
         """Whether all is as it was, or replaced by what means the same: numbers compare by value and type."""
         present = Guards(*self._roots, **self._options)
         if present._meanings == self._meanings:
@@ -76,7 +76,7 @@ class Guards:
         self.changed = next((now[0] for now, before in pairs if now != before), "")
         return False
 
-    def hold_to_the_object(self) -> bool:
+    def are_identical(self) -> bool:
         """Whether every object is the one it was. Asked before every step: flat lists, and no loop in Python.
 
         What changes how many arrays there are, or their shapes and types, needs no look: MLX traces again.
@@ -97,16 +97,16 @@ class Guards:
         """The dicts and lists of attributes, each with a copy of what is in it."""
         return ((container, container.copy()) for container in self._containers)
 
-    def find_held(self) -> None:
+    def find_attribute_arrays(self) -> None:
         """Finds the arrays in attributes where they are now, in case that dicts and lists around them were replaced."""
-        present = Guards(*self._roots, **self._options).held
+        present = Guards(*self._roots, **self._options).attribute_arrays
         at = {name: i for i, name in enumerate(present.names)}
-        if different := at.keys() ^ set(self.held.names):
+        if different := at.keys() ^ set(self.attribute_arrays.names):
             raise ValueError(
                 f"{min(different)} is an array only before the step or only after it. A compiled step can change the "
                 f"arrays that there are: give it one before the first step, such as mx.array(0.0)."
             )
-        self.held = present.at(at[name] for name in self.held.names)
+        self.attribute_arrays = present.at(at[name] for name in self.attribute_arrays.names)
 
     def _follow(self, owner: Any, name: str) -> None:
         """Follows a module, a list of arrays, or an optimizer."""
@@ -126,7 +126,7 @@ class Guards:
             if key in state:
                 its_name = f"{name}.{key}"
                 self.arrays.add(state, key, its_name)
-                self.held.add(state, key, its_name)
+                self.attribute_arrays.add(state, key, its_name)
                 self._meanings.append((its_name, _meaning(state[key])))
 
     def _follow_tree(self, node: Any, name: str, in_module: bool) -> None:
@@ -171,7 +171,7 @@ class Guards:
             if not isinstance(child, mx.array):
                 self._others.add(node, key, its_name)
             if isinstance(child, mx.array):
-                (self.fixed if self._is_fixed(child) else self.held).add(place, key, its_name)
+                (self.fixed if self._is_fixed(child) else self.attribute_arrays).add(place, key, its_name)
             elif isinstance(child, (Module, Optimizer)):
                 self._follow(child, its_name)
             elif key == "_state" and isinstance(child, dict):

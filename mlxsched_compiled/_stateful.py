@@ -1,7 +1,8 @@
 """A function compiled with the present state of a model and an optimizer as its input and its output.
 
 A function that MLX compiles sees what it captured: arrays, at places fixed by its first call. Whatever else Python does
-between two calls is lost on it. So guards are asked before each call, and where they do not hold it is compiled anew.
+between two calls is lost on it. So guards are asked before each call, and where something is not as it was it is compiled
+anew.
 And a trace reports what it touched: random numbers, schedules. Where that was not captured, the trace is thrown away
 and made again. An exception inside a trace is carried past MLX, so that MLX puts the arrays back, and then raised.
 """
@@ -42,6 +43,7 @@ class Stateful:
             not, modules need no look before each call: where they are laid out in another way, MLX traces again.
         updates: Whether ``body`` has to do with more of an optimizer's state than its step and learning rate.
         prepare: Called before each compilation.
+        depth: How many frames above a warning the user's is.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Stateful:
         reads_modules: bool = True,
         updates: bool = True,
         prepare: Callable[[], None] = lambda: None,
+        depth: int = 4,
     ) -> None:
         self._body = body
         self._optimizers = list(optimizers)
@@ -64,11 +67,14 @@ class Stateful:
         self._reads_modules = reads_modules
         self._updates = updates
         self._prepare = prepare
+        self._depth = depth
         self._draws = False  # not from the start: most models draw nothing, and the random state costs a little
         self._schedules: WeakSet[Schedule] = WeakSet()  # called in traces
-        self._before: list[Any] = []  # what was where before the first call of what is compiled
-        self._held: list[Any] = []
-        self._writes_held = False
+        self._captured: list[Any] = []
+        self._kinds: list[Any] = []  # of arguments, at the call before
+        self._before: list[Any] = []  # what was where before a call that may be traced
+        self._attribute_arrays: list[Any] = []
+        self._writes_attributes = False
         self._by_value = False  # not from the start: what is an input can change without a trace
         self._failures: list[BaseException] = []
         self._guards: Guards | None = None
@@ -83,17 +89,20 @@ class Stateful:
         """One call, on the present state."""
         guards = self._guards
         undo: Callable[[], None] | None = None
-        if guards is None or not guards.hold_to_the_object():
+        if guards is None or not guards.are_identical():
             guards, undo = self._ready()
         try:
-            if self._held:
-                self._held[:] = guards.held.present()
+            if self._attribute_arrays:
+                self._attribute_arrays[:] = guards.attribute_arrays.present()
+            if self._reads_modules and (kinds := [*map(_kind, arguments), *map(_kind, named.values())]) != self._kinds:
+                self._kinds = kinds
+                self._before = [*_contents(self._captured)]
             result = self._compiled(*arguments, **named)
             if self._failures:
                 _set_random_key(result)
                 raise self._failures.pop()
         except BaseException as error:
-            for container, content in self._before:  # which MLX leaves full of tracers if it fails itself
+            for container, content in self._before:  # which MLX leaves full of tracers if it fails after a trace
                 _refill(container, content)
             self._before = []
             self._guards = None
@@ -107,8 +116,8 @@ class Stateful:
             self._attempts, self._before = 0, []
             if undo is None:
                 self._in_a_row = 0
-            if self._writes_held:
-                guards.held.put(self._held)
+            if self._writes_attributes:
+                guards.attribute_arrays.put(self._attribute_arrays)
             return result
         return self(*arguments, **named)
 
@@ -116,7 +125,7 @@ class Stateful:
         """The guards of what is compiled for the present layout, and what undoes it if it is compiled only now."""
         if self._guards is not None:
             _count_in_arrays(self._guards.optimizers)
-            if self._guards.hold():
+            if self._guards.mean_the_same():
                 return self._guards, None
             self._warn_of(self._guards.changed)
         return self._compile()
@@ -131,7 +140,7 @@ class Stateful:
                 f"{changed} has changed before each of the last {_PATIENCE} steps, and each time the step was traced "
                 f"and its kernels were built again. An mx.array in its place is an input, if nothing looks at its "
                 f"value; so is what a schedule gives.",
-                stacklevel=5,
+                stacklevel=self._depth,
             )
 
     def _compile(self) -> tuple[Guards, Callable[[], None]]:
@@ -155,12 +164,13 @@ class Stateful:
         modules = [] if self._reads_modules else self._modules
         of_optimizers = _schedulers(everything.optimizers) if self._updates else ()
         schedules = {id(s): s for s in [*self._schedules, *of_optimizers]}
-        outputs = [self._guards.trees, modules, self._held, *([mx.random.state] if self._draws else [])]
+        outputs = [self._guards.trees, modules, self._attribute_arrays, *([mx.random.state] if self._draws else [])]
         inputs = [outputs, [s.state for s in schedules.values()]]
         self._failures.clear()
-        self._held[:] = self._guards.held.present()
-        self._before = list(_contents(outputs))
-        self._writes_held = False
+        self._attribute_arrays[:] = self._guards.attribute_arrays.present()
+        self._captured = outputs
+        self._before = [*_contents(outputs)]
+        self._writes_attributes = False
         self._compiled = mx.compile(self._traced(everything, outputs, schedules), inputs=inputs, outputs=outputs)
         return self._guards, undo
 
@@ -169,7 +179,8 @@ class Stateful:
 
         An exception in it is kept as a failure. All arrays then stay as they were, and the random key is returned.
         """
-        body, held, guards, failures, draws = self._body, self._held, self._guards, self._failures, self._draws
+        body, guards, failures, draws = self._body, self._guards, self._failures, self._draws
+        inputs = self._attribute_arrays
         assert guards is not None
 
         def traced(*arguments: Any, **named: Any) -> Any:
@@ -177,19 +188,19 @@ class Stateful:
             random: Any = mx.random.state
             key = random[0]
             before = [*_contents(outputs), *guards.attributes()]
-            places = guards.held
+            places = guards.attribute_arrays
             attributes = [*places.present()]
             try:
-                if not everything.hold():
+                if not everything.mean_the_same():
                     raise _AgainError
                 _refuse_inlining(outputs, [arguments, named])
                 with called_schedules() as called:
-                    places.put(held)
+                    places.put(inputs)
                     result = body(*arguments, **named)
-                    guards.find_held()
-                    self._writes_held |= any(map(is_not, held, guards.held.present()))
-                    held[:] = guards.held.present()
-                    guards.held.put(attributes)
+                    guards.find_attribute_arrays()
+                    self._writes_attributes |= any(map(is_not, inputs, guards.attribute_arrays.present()))
+                    inputs[:] = guards.attribute_arrays.present()
+                    guards.attribute_arrays.put(attributes)
                 if not draws and random[0] is not key:
                     self._draws = True
                     raise _AgainError
@@ -199,7 +210,7 @@ class Stateful:
             except BaseException as error:
                 for container, content in before:
                     _refill(container, content)
-                guards.held = places
+                guards.attribute_arrays = places
                 places.put(attributes)
                 looks = _LOOKS in str(error) and any(array.size == 1 for array in attributes)
                 failures.append(_AgainError() if looks else error)
@@ -217,6 +228,10 @@ _LOOKS = "function transformations"
 
 class _AgainError(Exception):
     """A trace touched something that it had not captured."""
+
+
+def _kind(argument: Any) -> Any:
+    return (argument.shape, argument.dtype) if isinstance(argument, mx.array) else None
 
 
 def _refuse_inlining(captured: Any, arguments: Any) -> None:

@@ -248,10 +248,10 @@ def staircase(schedule: Operand, every: Count) -> Bound:
         >>> staircase(linear_schedule(1, 0, 4), 2)(mx.arange(6))
         array([1, 1, 0.5, 0.5, 0, 0], dtype=float32)
     """
-    return composite(_held, [as_bound("schedule", schedule)], count("every", every))
+    return composite(_every, [as_bound("schedule", schedule)], count("every", every))
 
 
-def _held(step: mx.array, parts: list[Part], every: mx.array) -> mx.array:
+def _every(step: mx.array, parts: list[Part], every: mx.array) -> mx.array:
     return parts[0](step // every * every)
 
 

@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from ._bound import Bound, Operand, as_bound, composite
 from ._call import Call
-from ._checks import Number, count, finite, is_fractional, whole
+from ._checks import Number, count, finite, is_fractional
 from ._graph import Graph, Inlined, inlined
 from ._rates import Function
 
@@ -108,7 +108,7 @@ class Schedule(Bound):
     @property
     def __name__(self) -> str:
         """The name of the function that made the schedule; for a rate of your own, its name."""
-        made_by, arguments, _ = self._call
+        made_by, arguments = self._call.function, self._call.args
         name: str = getattr(arguments[0] if made_by is Schedule else made_by, "__name__", "rate")
         return name
 
@@ -154,12 +154,16 @@ class Schedule(Bound):
         """Takes over the hyperparameters of ``made``, and has what is made of this schedule made again."""
         if self._is_constant:
             raise ValueError(
-                f"{self} cannot be retuned: it is part of a compiled function that does not have its state as an "
-                f"input, and would go on with the old numbers. Either let mx.compile(..., inputs=[..., "
-                f"schedule.state]) capture it, before the first call, or train with compiled_step or compiled_update."
+                f"{self.__name__} cannot be retuned: it is part of a function of mx.compile (or mx.vmap) that does not "
+                f"have its state as an input, and would go on with the old numbers. Either let mx.compile(..., "
+                f"inputs=[..., schedule.state]) capture it, before the first call, or train with compiled_step or "
+                f"compiled_update."
             )
         if made.structure != self.structure or made.types != self.types:
-            raise ValueError(f"{made} is compiled differently from {self}; use it as a new schedule.")
+            raise ValueError(
+                f"{made} is compiled differently from {self}: not its numbers alone are others, but what is computed "
+                f"with them. Use it as a new schedule."
+            )
         state, call = [*self._state], self._call
 
         def restore() -> None:
@@ -275,7 +279,7 @@ def _array(position: int, value: Number) -> mx.array:
     if isinstance(value, mx.array):
         return value
     number = finite(f"hyperparameter {position}", value)
-    if isinstance(value, int) and whole("", mx.array(number, mx.float32).item()) != value:
+    if hasattr(value, "__index__") and mx.array(number, mx.float32).item() != int(value):
         raise ValueError(
             f"hyperparameter {position} must be exact in float32, but got {value}; pass mx.array({value}, mx.uint64)."
         )

@@ -178,7 +178,13 @@ class CompiledStep:
 
         def differentiated(batch: Any, named: Any) -> tuple[Any, Any, mx.array]:
             value, gradients = value_and_grad(model, loss_fn)(model, *batch, **named)
-            return value, gradients, value[1].astype(mx.float32) if weighted else mx.array(1.0)
+            if not weighted:
+                return value, gradients, mx.array(1.0)
+            if not isinstance(value, (tuple, list)) or len(value) < 2:
+                raise TypeError(
+                    f"weighted needs a loss_fn that returns (loss, weight, ...), but it returned {value!r}."
+                )
+            return value, gradients, mx.array(value[1]).astype(mx.float32)
 
         def collect(*batch: Any, **named: Any) -> Any:
             value, gradients, weight = differentiated(batch, named)
@@ -202,14 +208,14 @@ class CompiledStep:
             before = self._apply.before()
             self._apply(self._sum.take_mean(model.trainable_parameters(), data_parallel), before)
 
-        def compiled(body: Callable[..., Any], held: list[Any], *, updates: bool = True) -> Stateful:
-            return Stateful(body, [optimizer], model, modules, held, updates=updates, prepare=self._lay_out)
+        def compiled(body: Callable[..., Any], carried: list[Any], *, updates: bool = True) -> Stateful:
+            return Stateful(body, [optimizer], model, modules, carried, updates=updates, prepare=self._lay_out, depth=5)
 
-        held = [self._sum.tree, *self._apply.state]
-        self._collect = compiled(collect, held, updates=False)  # a loss may ask for the step
+        carried = [self._sum.tree, *self._apply.state]
+        self._collect = compiled(collect, carried, updates=False)  # a loss may ask for the step
         self._update = compiled(update, [*self._apply.state])
-        self._update_by_mean = compiled(update_by_mean, held)
-        self._flush = compiled(flush, held)
+        self._update_by_mean = compiled(update_by_mean, carried)
+        self._flush = compiled(flush, carried)
         # Between processes, a weighted mean is one even of single calls.
         self._by_mean = accumulate > 1 or (weighted and data_parallel and mx.distributed.init().size() > 1)
 
@@ -297,6 +303,11 @@ class _Apply:
 
 def _check_trained(model: Any, optimizer: Any) -> None:
     if not isinstance(model, Module):
-        raise TypeError(f"model must be an mlx.nn.Module, but got {model!r}.")
+        raise TypeError(
+            f"model must be an mlx.nn.Module, but got {model!r}. The order is compiled_step(loss_fn, model, optimizer) and "
+            f"compiled_update(model, optimizer)."
+        )
     if isinstance(optimizer, (Module, type)) or not hasattr(optimizer, "update"):
-        raise TypeError(f"optimizer must be an optimizer, but got {optimizer!r}.")
+        raise TypeError(
+            f"optimizer must be an mlx.optimizers.Optimizer, made and not its class, but got {optimizer!r}."
+        )

@@ -177,7 +177,9 @@ def test_arguments_in_the_wrong_order_or_of_the_wrong_kind_are_refused_at_once(t
             tool(*arguments)
 
 
-@pytest.mark.parametrize("modules", [[1], [linear], Weight(), [Weight(), None]], ids=str)
+@pytest.mark.parametrize(
+    "modules", [[1], [linear], Weight(), [Weight(), None]], ids=["a number", "a function", "a module", "with None"]
+)
 def test_modules_that_are_none_are_refused_at_once(modules: Any) -> None:
     with pytest.raises(TypeError, match="modules must be"):
         ours.compiled_step(linear, Weight(), optim.SGD(0.1), modules=modules)

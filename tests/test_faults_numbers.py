@@ -338,7 +338,7 @@ def test_a_schedule_has_a_name_and_can_be_referred_to_weakly() -> None:
         return 1.0 / (1.0 + step)
 
     assert ours.cosine_decay(0.1, 10).__name__ == "cosine_decay"
-    assert ours.tabulate(lambda step: 1.0, 3).__name__ == "table"
+    assert ours.tabulate(lambda step: 1.0, 3).__name__ == "tabulate"
     assert Schedule(decay).__name__ == "decay"
     assert isinstance((2 * Schedule(decay)).__name__, str)
     schedule = ours.constant(1.0)
