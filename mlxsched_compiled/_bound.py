@@ -25,14 +25,14 @@ class Bound:
         functions: Those that somebody else wrote and ``structure`` calls, which it does not keep alive.
     """
 
-    __slots__ = ("_state", "_structure", "functions")
+    __slots__ = ("_functions", "_state", "_structure")
 
     def __init__(
         self, structure: RateFunction, coefficients: Sequence[Coefficient], functions: Sequence[Callable[..., Any]] = ()
     ) -> None:
         self._structure = structure
         self._state = [_array(c) for c in coefficients]
-        self.functions = tuple(functions)
+        self._functions = tuple(functions)
 
     @property
     def structure(self) -> RateFunction:
@@ -40,7 +40,7 @@ class Bound:
         return self._structure
 
     @property
-    def types(self) -> Types:
+    def _types(self) -> Types:
         """Shape and type of each coefficient."""
         return tuple((c.shape, c.dtype) for c in self._state)
 
@@ -66,7 +66,7 @@ def composite(combine: Callable[..., mx.array], parts: Sequence[Bound], *coeffic
     return Bound(
         structure,
         [*coefficients, *(c for part in parts for c in part.state)],
-        [f for part in parts for f in part.functions],
+        [f for part in parts for f in part._functions],
     )
 
 

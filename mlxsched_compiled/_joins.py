@@ -118,7 +118,7 @@ def _in_lanes(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
         if any(c.ndim > 0 for c in part.state):  # a vector already
             single.append(i)
         else:
-            kinds.setdefault((part.structure, part.types), []).append(i)
+            kinds.setdefault((part.structure, part._types), []).append(i)
     if not kinds:
         laned = bind(constant_rate, 0.0)
     else:
@@ -133,7 +133,7 @@ def _in_lanes(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
             columns.extend(mx.stack(list(lanes)) for lanes in zip(*(m.state for m in members), strict=True))
         apart = [bool(functions_in(rate)) for rate, _ in ordered]  # which nobody counts the kernels of
         rate = _Lanes([(rate, len(types)) for rate, types in ordered], apart)
-        laned = Bound(rate, columns, [function for part in parts for function in part.functions])
+        laned = Bound(rate, columns, [function for part in parts for function in part._functions])
     if not single:
         return laned
     ranges = [count for i in single for count in (starts[i], lengths[i])]

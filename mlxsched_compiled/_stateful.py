@@ -1,10 +1,9 @@
 """A function compiled with the present state of a model and an optimizer as its input and its output.
 
 A function that MLX compiles sees what it captured: arrays, at places fixed by its first call. Whatever else Python does
-between two calls is lost on it. So guards are asked before each call, and where something is not as it was it is compiled
-anew.
-And a trace reports what it touched: random numbers, schedules. Where that was not captured, the trace is thrown away
-and made again. An exception inside a trace is carried past MLX, so that MLX puts the arrays back, and then raised.
+between two calls is lost on it. So guards are asked before each call, and where something is not as it was, all is
+compiled anew. And a trace reports what it touched: random numbers, schedules. Where that was not captured, the trace is
+thrown away and made again. An exception inside a trace is carried past MLX, so that MLX puts the arrays back, and then raised.
 """
 
 from __future__ import annotations

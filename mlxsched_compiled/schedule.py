@@ -64,7 +64,7 @@ class Schedule(Bound):
     def _of(cls, made: Bound, call: Call) -> Schedule:
         """The schedule that computes what ``made`` does, made by ``call``."""
         schedule = cls.__new__(cls)
-        Bound.__init__(schedule, made.structure, made.state, made.functions)
+        Bound.__init__(schedule, made.structure, made.state, made._functions)
         schedule._bind(call)
         return schedule
 
@@ -159,7 +159,7 @@ class Schedule(Bound):
                 f"inputs=[..., schedule.state]) capture it, before the first call, or train with compiled_step or "
                 f"compiled_update."
             )
-        if made.structure != self.structure or made.types != self.types:
+        if made.structure != self.structure or made._types != self._types:
             raise ValueError(
                 f"{made} is compiled differently from {self}: not its numbers alone are others, but what is computed "
                 f"with them. Use it as a new schedule."
