@@ -3,7 +3,8 @@
 A function that MLX compiles sees what it captured: arrays, at places fixed by its first call. Whatever else Python does
 between two calls is lost on it. So guards are asked before each call, and where something is not as it was, all is
 compiled anew. And a trace reports what it touched: random numbers, schedules. Where that was not captured, the trace is
-thrown away and made again. An exception inside a trace is carried past MLX, so that MLX puts the arrays back, and then raised.
+thrown away and made again. An exception inside a trace is carried past MLX, so that MLX puts the arrays back, and is
+raised after that.
 """
 
 from __future__ import annotations
