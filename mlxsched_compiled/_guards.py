@@ -184,6 +184,8 @@ class Guards:
             self._sequences.append(node)
         for key, child in _items(node):
             its_name = f"{name}.{key}"
+            if key == "_initialized" and self._options["counts_only"]:
+                continue
             if isinstance(child, mx.array):
                 (self.fixed if self._is_fixed(child) else self.held).add(place, key, its_name)
             elif isinstance(child, (Module, Optimizer)):
