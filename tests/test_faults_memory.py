@@ -277,6 +277,10 @@ def test_a_users_function_in_a_long_join_is_called_once_in_a_trace(segments: int
     assert len(calls) == 1
     schedule(4)
     assert len(calls) == 1
+    longer = ours.warmup(schedule, 3)  # which asks for the first rate
+    assert len(calls) == 2
+    longer(3)
+    assert len(calls) == 3
 
 
 def test_threads_that_have_ended_leave_nothing() -> None:
@@ -289,7 +293,7 @@ def test_threads_that_have_ended_leave_nothing() -> None:
     assert found == [expected] * 3
     gc.collect()
     before = len(gc.get_objects())
-    for _ in range(30):
+    for _ in range(100):
         _in_thread(lambda: schedule(mx.array(12)).item())
     gc.collect()
     assert len(gc.get_objects()) < before + 100
