@@ -304,7 +304,7 @@ class _Apply:
 def _check_trained(model: Any, optimizer: Any) -> None:
     if not isinstance(model, Module):
         raise TypeError(
-            f"model must be an mlx.nn.Module, but got {model!r}. The order of arguments is loss_fn, model, optimizer; of "
+            f"model must be an mlx.nn.Module, but got {model!r}. The order is loss_fn, model, optimizer; of "
             f"compiled_update, model, optimizer."
         )
     if isinstance(optimizer, (Module, type)) or not hasattr(optimizer, "update"):

@@ -18,6 +18,9 @@ import mlxsched_compiled as ours
 from .tiny import ONE, Scaled, Weight, linear, weight
 from .training import Step, assert_close, batches, bits, eager, mlp, mse, warm_cosine, with_both_tools
 
+ANY: Any = optim
+"""The optimizers, given what their types do not say they take."""
+
 
 class Pair(NamedTuple):
     """A tuple with names."""
@@ -79,7 +82,7 @@ def test_an_array_as_weight_decay_changed_in_place(tool: Callable[..., Step]) ->
 
     def trained(way: Callable[..., Step]) -> list[Any]:
         model = mlp()
-        first = optim.AdamW(warm_cosine(), betas=[mx.array(0.9), 0.99], weight_decay=mx.array(0.5))
+        first: Any = ANY.AdamW(warm_cosine(), betas=[mx.array(0.9), 0.99], weight_decay=mx.array(0.5))
         optimizer = optim.MultiOptimizer([first, optim.Lion(0.01)], [lambda name, w: w.ndim > 1])
         step = way(mse, model, optimizer)
         for batch in batches(4):
@@ -108,7 +111,7 @@ class _Keeps(optim.SGD):
 
     def __init__(self, rate: Any) -> None:
         super().__init__(rate)
-        self.seen = {"sum": mx.array(0.0), "of": (mx.array(0), "updates")}
+        self.seen: dict[str, Any] = {"sum": mx.array(0.0), "of": (mx.array(0), "updates")}
 
     def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
         """A dict in the state."""
@@ -118,7 +121,8 @@ class _Keeps(optim.SGD):
         """A step that replaces what it changes."""
         state["inner"] = {"v": state["inner"]["v"] + gradient}
         self.seen = {"sum": self.seen["sum"] + gradient, "of": (self.seen["of"][0] + 1, "updates")}
-        return parameter - self.learning_rate * state["inner"]["v"]
+        updated: mx.array = parameter - self.learning_rate * state["inner"]["v"]
+        return updated
 
 
 @with_both_tools
@@ -177,10 +181,23 @@ class _Gated(nn.Module):
         super().__init__()  # type: ignore[no-untyped-call]
         self.w = mx.array(0.0)
         self.gate: Any = mx.array(2.0)
+        self.freeze(keys="gate")
 
     def __call__(self, x: mx.array) -> mx.array:
         y: mx.array = self.w * (self.gate(x) if isinstance(self.gate, nn.Module) else self.gate * x)
         return y
+
+
+class _Shift(nn.Module):
+    """Has an array like that of a gate, and adds it."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.shift = mx.array(2.0)
+        self.freeze()
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return x + self.shift
 
 
 def test_an_array_of_a_module_replaced_by_a_module_that_holds_one() -> None:
@@ -190,11 +207,9 @@ def test_an_array_of_a_module_replaced_by_a_module_that_holds_one() -> None:
         model, optimizer = _Gated(), optim.SGD(1.0)
         step = way(linear, model, optimizer)
         weights = []
-        gates: list[Any] = [model.gate, Weight(), mx.array(4.0), Weight()]
+        gates: list[Any] = [model.gate, _Shift(), mx.array(4.0), _Shift()]
         for gate in gates:
             model.gate = gate
-            model.freeze()
-            model.unfreeze(keys="w", recurse=False)
             step(2 * ONE)
             weights.append(weight(model))
         return weights
@@ -227,7 +242,7 @@ EQUAL: list[Callable[[], Any]] = [
 
 @pytest.mark.parametrize("value", EQUAL, ids=lambda value: repr(value()))
 def test_an_equal_value_as_a_new_object_is_not_traced_again(value: Callable[[], Any]) -> None:
-    model, optimizer = Weight(), optim.SGD(1.0)
+    model, optimizer = Weight(), ANY.SGD(1.0)
     step = ours.compiled_step(linear, model, optimizer)
     for _ in range(4):
         optimizer.setting = value()
@@ -239,7 +254,7 @@ def test_an_equal_value_as_a_new_object_is_not_traced_again(value: Callable[[], 
     ("before", "after"), [(1, 1.0), (1, True), (0.0, -0.0), (1.0, np.float32(1.0)), ([1.0], (1.0,)), (0, None)]
 )
 def test_an_equal_value_of_another_type_is_traced_again(before: Any, after: Any) -> None:
-    model, optimizer = Weight(), optim.SGD(1.0)
+    model, optimizer = Weight(), ANY.SGD(1.0)
     step = ours.compiled_step(linear, model, optimizer)
     for value in (before, after):
         optimizer.setting = value
@@ -277,7 +292,7 @@ def test_a_number_as_an_array_changes_with_every_step_for_nothing(tool: Callable
     """Warnings are errors here."""
 
     def trained(way: Callable[..., Step]) -> float:
-        model, optimizer = Weight(), optim.AdamW(0.5, weight_decay=0.5)
+        model, optimizer = Weight(), ANY.AdamW(0.5, weight_decay=0.5)
         model.w = mx.array(1.0)
         step = way(linear, model, optimizer)
         for i in range(9):
@@ -293,7 +308,7 @@ def test_an_array_whose_value_the_optimizer_looks_at(tool: Callable[..., Step]) 
     """SGD asks ``if momentum <= 0`` and ``if weight_decay != 0``: it is a number of the trace then, and followed."""
 
     def trained(way: Callable[..., Step], schedule: ours.Schedule) -> list[float]:
-        model, optimizer = Weight(), optim.SGD(lambda step: schedule(step), momentum=mx.array(0.5))
+        model, optimizer = Weight(), ANY.SGD(lambda step: schedule(step), momentum=mx.array(0.5))
         optimizer.weight_decay = mx.array(0.0)
         step = way(linear, model, optimizer)
         changes: list[Change] = [
@@ -355,6 +370,25 @@ def test_a_step_assigned_in_one_group_of_several(tool: Callable[..., Step]) -> N
     step(*data[3])
     assert [group.step.item() for group in groups] == [71, 53]
     assert [round(group.learning_rate.item(), 6) for group in groups] == [0.7, 0.52]
+
+
+@pytest.mark.parametrize("accumulate", [1, 2, 3])
+def test_a_loss_that_asks_for_the_step_and_the_learning_rate(accumulate: int) -> None:
+    """In calls that only accumulate too; nothing of the optimizer is made before its first update."""
+    model, optimizer = Weight(), optim.SGD(ours.linear_schedule(1.0, 0.0, 8), momentum=0.5)
+
+    def loss_fn(model: nn.Module, x: mx.array) -> tuple[mx.array, ...]:
+        return linear(model, x), optimizer.step * 1, optimizer.learning_rate * 1
+
+    step = ours.compiled_step(loss_fn, model, optimizer, accumulate=accumulate)
+    for update in range(4):
+        for call in range(accumulate):
+            _, count, rate = step(ONE)
+            assert count.item() == update
+            assert rate.item() == pytest.approx(1.0 - max(update - 1, 0) / 8)
+            assert ("w" in optimizer.state) == (update > 0 or call == accumulate - 1)
+    optimizer.state["step"] = 6
+    assert step(ONE)[1].item() == 6
 
 
 # Other models

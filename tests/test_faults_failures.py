@@ -120,7 +120,7 @@ def test_an_error_by_mlx_after_the_trace_loses_nothing() -> None:
     [
         (lambda step: undefined * step, NameError),  # type: ignore[name-defined]  # noqa: F821
         (lambda step: mx.array(1 / 0), ZeroDivisionError),
-        (lambda step: {}["peak"], KeyError),
+        (lambda step: dict[str, float]()["peak"], KeyError),
         (lambda step: step.nothing, AttributeError),
         (lambda step: [].pop(), IndexError),
         (lambda step: step @ step @ mx.zeros((2, 3)), ValueError),
@@ -149,7 +149,8 @@ def test_a_mistake_in_a_rate_is_the_error_that_is_seen(
     [lambda step: float(step), lambda step: 1.0 if step < 3 else 2.0, lambda step: mx.array(np.sin(step.item()))],
 )
 def test_a_look_at_the_step_is_advised_against_and_the_cause_is_kept(rate: Any) -> None:
-    for use in (lambda: Schedule(rate)(3), lambda: ours.warmup(Schedule(rate), 10)(3)):
+    uses: list[Callable[[], Any]] = [lambda: Schedule(rate)(3), lambda: ours.warmup(Schedule(rate), 10)(3)]
+    for use in uses:
         with pytest.raises(TypeError, match="tabulate") as raised:
             use()
         assert raised.value.__cause__ is not None
@@ -167,7 +168,7 @@ def test_arguments_in_the_wrong_order_or_of_the_wrong_kind_are_refused_at_once(t
         (linear, model, ours.constant(0.1)),
         (linear, model, 0.1),
         (linear, model, None),
-        (linear, model.parameters(), optimizer),
+        (linear, {"w": model.w}, optimizer),
         (linear, Weight, optimizer),
     ]
     if tool is ours.compiled_step:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-import functools
 import gc
 import threading
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -62,7 +62,7 @@ def _named(big: Big, step: mx.array) -> mx.array:
 
 RATES: dict[str, Callable[[Big], Any]] = {
     "closure": _closure,
-    "partial": lambda big: functools.partial(_named, big),
+    "partial": lambda big: partial(_named, big),
     "object": _Method,
     "method": lambda big: _Method(big).rate,
     "object without weak references": _Slots,
@@ -185,6 +185,10 @@ def test_a_step_keeps_no_array_of_before() -> None:
 # Compilation disabled and enabled
 
 
+def _count_kernels(make: Callable[[], Schedule], found: list[int]) -> None:
+    found.append(len(kernels(make()(mx.array(7)))))
+
+
 @requires_compile
 def test_what_was_first_used_without_compilation_is_compiled_afterwards_as_ever() -> None:
     def user(step: mx.array) -> mx.array:
@@ -204,7 +208,7 @@ def test_what_was_first_used_without_compilation_is_compiled_afterwards_as_ever(
         assert bits(disabled(step)) == bits(enabled(step)) == rate
         assert len(kernels(disabled(step))) == len(kernels(enabled(step))) <= 3
         in_thread: list[Any] = []
-        _in_thread(lambda make=make, found=in_thread: found.append(len(kernels(make()(step)))))  # with its own graphs
+        _in_thread(partial(_count_kernels, make, in_thread))  # with graphs of its own
         assert in_thread == [len(kernels(disabled(step)))]
 
 
@@ -273,6 +277,10 @@ def test_a_users_function_in_a_long_join_is_called_once_in_a_trace(segments: int
     assert len(calls) == 1
     schedule(4)
     assert len(calls) == 1
+    longer = ours.warmup(schedule, 3)  # which asks for the first rate
+    assert len(calls) == 2
+    longer(3)
+    assert len(calls) == 3
 
 
 def test_threads_that_have_ended_leave_nothing() -> None:
@@ -285,7 +293,7 @@ def test_threads_that_have_ended_leave_nothing() -> None:
     assert found == [expected] * 3
     gc.collect()
     before = len(gc.get_objects())
-    for _ in range(30):
+    for _ in range(100):
         _in_thread(lambda: schedule(mx.array(12)).item())
     gc.collect()
     assert len(gc.get_objects()) < before + 100

@@ -19,9 +19,11 @@ import mlxsched_compiled as ours
 from mlxsched_compiled import Schedule
 
 from .tiny import ONE, Weight, linear, weight
-from .training import bits, eager, mlp, mse, warm_cosine, with_both_tools
+from .training import bits, eager, flat, mlp, mse, warm_cosine, with_both_tools
 
 CURVE = mx.arange(40)
+ANY: Any = optim
+"""The optimizers, given what their types do not say they take."""
 
 # Means of many
 
@@ -141,7 +143,7 @@ def test_a_mean_weighted_by_tokens_is_that_over_all_tokens(calls: int) -> None:
     "make",
     [
         lambda: optim.SGD(warm_cosine(), momentum=0.9),
-        lambda: optim.AdamW(warm_cosine(), weight_decay=mx.array(0.1)),
+        lambda: ANY.AdamW(warm_cosine(), weight_decay=mx.array(0.1)),
         lambda: optim.Adafactor(),
         lambda: optim.MultiOptimizer([optim.Lion(warm_cosine()), optim.Adam(0.1)], [lambda name, w: w.ndim > 1]),
     ],
@@ -156,6 +158,7 @@ def test_an_update_that_is_not_finite_changes_nothing_and_is_counted(
     runs = []
     for batches in ([x, bad[0], 2 * x, bad[1], bad[0], x], [x, 2 * x, x]):
         model, optimizer = mlp(), make()
+        counted: Any
         if tool is ours.compiled_step:
             step = counted = ours.compiled_step(mse, model, optimizer, skip_nonfinite=True)
         else:
@@ -186,7 +189,7 @@ def test_a_skipped_update_takes_back_what_the_loss_did_to_the_model() -> None:
     step(x, y)
     step(x, y)
     assert optimizer.step.item() == 1
-    assert all(mx.all(mx.isfinite(p)).item() for _, p in nn.utils.tree_flatten(model.parameters()))
+    assert all(mx.all(mx.isfinite(p)).item() for _, p in flat(model.parameters()))
 
 
 # Numbers next to whole ones
@@ -207,7 +210,11 @@ def test_a_float_next_to_a_whole_number_is_that_number(steps: Any) -> None:
 
 @pytest.mark.parametrize("steps", [7.5, 7.0001, np.float32(7.5), np.array(7.5), Fraction(15, 2), float("nan")])
 def test_a_float_between_is_refused(steps: Any) -> None:
-    for make in (lambda n: ours.linear_schedule(1.0, 0.0, n), lambda n: ours.join_schedules([1.0, 2.0], [n])):
+    made: list[Callable[[Any], Schedule]] = [
+        lambda n: ours.linear_schedule(1.0, 0.0, n),
+        lambda n: ours.join_schedules([1.0, 2.0], [n]),
+    ]
+    for make in made:
         with pytest.raises(ValueError, match="whole number"):
             make(steps)
 
@@ -220,13 +227,17 @@ def test_a_step_between_is_the_one_below_as_a_number_and_as_an_array(step: Any) 
     assert bits(schedule(step)) == bits(schedule(mx.array(7)))
 
 
+def _always(value: float) -> Callable[[mx.array], mx.array]:
+    return lambda step: mx.array(value)
+
+
 @pytest.mark.parametrize("boundaries", [[5, 5], [0, 0], [0, 5], [5, 5, 5, 5, 9], [3, 3, 3, 7, 7]])
 def test_equal_boundaries_leave_nothing_to_the_segment_between(boundaries: list[int]) -> None:
     values = [float(i) for i in range(1, len(boundaries) + 2)]
     expected = [values[sum(step >= boundary for boundary in boundaries)] for step in range(40)]
     assert ours.piecewise_constant(values, boundaries)(CURVE).tolist() == expected
     assert ours.join_schedules(values, boundaries)(CURVE).tolist() == expected
-    assert ours.join_schedules([lambda step, v=v: mx.array(v) for v in values], boundaries)(12).item() == expected[12]
+    assert ours.join_schedules([_always(v) for v in values], boundaries)(12).item() == expected[12]
     retuned = ours.join_schedules(values, sorted(range(len(boundaries))))
     retuned.retune(boundaries=boundaries)
     assert retuned(CURVE).tolist() == expected

@@ -135,7 +135,7 @@ def test_a_schedule_of_another_model_in_the_loss() -> None:
 # What is compiled by hand
 
 
-def _by_hand(model: Weight, optimizer: optim.Optimizer, more: list[Any]) -> Step:
+def _by_hand(model: Any, optimizer: optim.Optimizer, more: list[Any]) -> Step:
     optimizer.init(model.trainable_parameters())
     state = [model.state, optimizer.state]
     compiled: Step = mx.compile(eager(linear, model, optimizer), inputs=[*state, more], outputs=state)
@@ -175,7 +175,7 @@ def test_one_of_several_wholes_that_cannot_follow_leaves_all_as_they_were() -> N
 def test_no_false_alarm_where_its_state_is_captured_or_nothing_is_compiled() -> None:
     schedule = ours.constant(0.5)
     model, optimizer = Weight(), optim.SGD(schedule)
-    steps = [
+    steps: list[Step] = [
         _by_hand(model, optimizer, schedule.state),
         eager(linear, model, optimizer),
         ours.compiled_step(linear, model, optimizer),

@@ -54,7 +54,8 @@ class Scaled(optim.Optimizer):
         state["last"] = gradient
         for factor in factors(self.scales):
             gradient = gradient * factor
-        return parameter - self.learning_rate.astype(gradient.dtype) * gradient
+        updated: mx.array = parameter - self.learning_rate.astype(gradient.dtype) * gradient
+        return updated
 
 
 def factors(node: Any) -> list[Any]:
@@ -63,7 +64,7 @@ def factors(node: Any) -> list[Any]:
         node = list(node.values())
     if isinstance(node, (list, tuple, set)):
         return [factor for child in node for factor in factors(child)]
-    return [node]
+    return [mx.prod(node) if isinstance(node, mx.array) and node.ndim > 0 else node]
 
 
 def everything(model: nn.Module, optimizer: optim.Optimizer, *more: Any) -> dict[str, tuple[str, bytes]]:
