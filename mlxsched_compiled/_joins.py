@@ -15,8 +15,8 @@ import mlx.core as mx
 
 from ._bound import Bound, bind, composite
 from ._checks import Count
+from ._powers import per_period
 from ._rates import Composite, Compound, Part, RateFunction, Types, constant_rate, functions_in, own_kernel
-from .exponentials import per_period
 
 _FEW = 4
 """The most segments that are computed one by one..."""

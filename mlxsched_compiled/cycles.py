@@ -10,10 +10,10 @@ from ._bound import Bound, as_bound, composite
 from ._checks import FLOAT32_MAX, Count, Number, count, finite, one_of, positive, static
 from ._factory import factory
 from ._joins import joined
+from ._powers import raised
 from ._ramps import SHAPES, Ramp, cosine, quarter_turn, ramp
 from ._rates import Part
 from .compose import finely, repeated
-from .exponentials import raised
 
 _STEPS = 2**62
 """More than anyone takes, and little enough to stay within uint64."""
