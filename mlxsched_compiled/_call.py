@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator
 from functools import partial
-from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
 SIGNS: dict[Any, str] = {
@@ -46,13 +45,15 @@ class Call(NamedTuple):
         if not self.args:
             return self.function(**{**self.kwargs, **hyperparameters})
         rate = self.args[0]
-        known = [p.name for p in _parameters(rate)]
-        if unknown := hyperparameters.keys() - set(known):
+        parameters = _parameters(rate)
+        if unknown := hyperparameters.keys() - parameters.keys():
             raise TypeError(f"{self} has no hyperparameter {', '.join(sorted(unknown))}.")
         merged = {**self.hyperparameters, **hyperparameters}
-        several = {p.name for p in _parameters(rate) if p.kind is Parameter.VAR_POSITIONAL}
-        changed = [merged[name] for name in known if name in merged and name not in several]
-        return self.function(rate, *changed, *(value for name in several for value in merged.get(name, ())))
+        values: list[Any] = []
+        for name, takes_the_rest in parameters.items():
+            if name in merged:
+                values.extend(merged[name] if takes_the_rest else [merged[name]])
+        return self.function(rate, *values)
 
     def operands(self) -> Iterator[Any]:
         """The arguments, and what is in those that are lists."""
@@ -73,10 +74,9 @@ class Call(NamedTuple):
 
     def _told(self) -> Iterator[tuple[str, Any]]:
         """The arguments without options that have their default."""
-        parameters = signature(self.function).parameters
+        options = getattr(self.function, "__wrapped__", self.function).__kwdefaults__ or {}
         for name, value in self.kwargs.items():
-            parameter = parameters[name]
-            if parameter.kind is not Parameter.KEYWORD_ONLY or _shown(value) != repr(parameter.default):
+            if name not in options or _shown(value) != repr(options[name]):
                 yield name, value
 
 
@@ -87,19 +87,21 @@ def _shown(value: Any) -> str:
         return "array"
 
 
-def _parameters(rate: Callable[..., Any]) -> list[Parameter]:
-    """Those of a rate after the step, that can be given by position."""
+def _parameters(rate: Callable[..., Any]) -> dict[str, bool]:
+    """Those of a rate after the step that can be given by position, and whether one takes all the rest."""
+    from inspect import Parameter, signature  # seldom needed, and slow to import
+
     try:
         parameters = list(signature(rate).parameters.values())
     except ValueError:  # a function of MLX itself
-        return []
+        return {}
     by_position = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
-    return [p for p in parameters if p.kind in by_position][1:]
+    return {p.name: p.kind is Parameter.VAR_POSITIONAL for p in parameters[1:] if p.kind in by_position}
 
 
 def _named(rate: Callable[..., Any], values: list[Any]) -> Iterator[tuple[str, Any]]:
-    for parameter in _parameters(rate):
-        if parameter.kind is Parameter.VAR_POSITIONAL:
-            yield parameter.name, tuple(values)
+    for name, takes_the_rest in _parameters(rate).items():
+        if takes_the_rest:
+            yield name, tuple(values)
         elif values:
-            yield parameter.name, values.pop(0)
+            yield name, values.pop(0)

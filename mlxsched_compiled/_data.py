@@ -8,10 +8,8 @@ named. So it stays data; after the first evaluation it costs nothing, not even a
 
 from __future__ import annotations
 
-import dis
 import sys
 from collections.abc import Sequence
-from tempfile import NamedTemporaryFile
 from types import FrameType
 
 import mlx.core as mx
@@ -38,6 +36,8 @@ def as_data(arrays: Sequence[mx.array]) -> list[mx.array]:
 def _loaded(constants: dict[str, mx.array]) -> dict[str, mx.array]:
     # From a file, and not from memory, which MLX reads at once. It keeps the file open, deleted or not, and reads it
     # with the first evaluation, on a thread of its own and without Python.
+    from tempfile import NamedTemporaryFile
+
     with NamedTemporaryFile(suffix=".safetensors") as file:
         mx.save_safetensors(file.name, constants)
         loaded = mx.load(file.name)
@@ -55,13 +55,14 @@ def _doubled(constants: dict[str, mx.array]) -> dict[str, mx.array]:
 def _is_exporting() -> bool:
     """Whether ``mx.export_function`` or an ``mx.exporter`` is at work, which cannot write what is to be loaded.
 
-    MLX does not say. So this looks for a function that is running and calls the one, or holds the other.
+    MLX does not say. So this looks for a function that is running and calls the one, or has made the other.
     """
     frame = sys._getframe().f_back
     while frame is not None:
-        if any(isinstance(value, mx.FunctionExporter) for value in frame.f_locals.values()):
+        names = frame.f_code.co_names
+        if "export_function" in names and _names_in_line(frame, "export_function"):
             return True
-        if "export_function" in frame.f_code.co_names and _names_in_line(frame, "export_function"):
+        if "exporter" in names and any(isinstance(value, mx.FunctionExporter) for value in frame.f_locals.values()):
             return True
         frame = frame.f_back
     return False
@@ -69,6 +70,8 @@ def _is_exporting() -> bool:
 
 def _names_in_line(frame: FrameType, name: str) -> bool:
     """Whether the line that a function is at names ``name``."""
+    import dis  # here and below: seldom needed, and slow to import
+
     line, starts = 0, dict(dis.findlinestarts(frame.f_code))
     for instruction in dis.get_instructions(frame.f_code):
         line = starts.get(instruction.offset) or line
