@@ -74,7 +74,7 @@ class Call(NamedTuple):
 
     def _told(self) -> Iterator[tuple[str, Any]]:
         """The arguments without options that have their default."""
-        options = getattr(self.function, "__wrapped__", self.function).__kwdefaults__ or {}
+        options = getattr(getattr(self.function, "__wrapped__", self.function), "__kwdefaults__", None) or {}
         for name, value in self.kwargs.items():
             if name not in options or _shown(value) != repr(options[name]):
                 yield name, value
