@@ -298,7 +298,7 @@ class _Apply:
         if before is not None:
             finite = are_finite(gradients)
             before.unless(finite)
-            self.skipped[0] = self.skipped[0] + (1 - finite)
+            self.skipped[0] = self.skipped[0] + (1 - finite).astype(mx.uint32)
 
 
 def _check_trained(model: Any, optimizer: Any) -> None:

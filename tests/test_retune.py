@@ -204,6 +204,7 @@ def test_what_was_made_of_it_follows() -> None:
     assert repr(whole) == repr(asked_for)
 
 
+@requires_compile
 def test_where_what_was_made_of_it_cannot_follow_nothing_changes() -> None:
     part = ours.constant(0.5)
     whole = ours.exponential_decay(0.1, 0.5) * ours.clip(part, high=1.0)
