@@ -40,8 +40,8 @@ def cosine_restarts(
         decay: Factor from the top of one cycle to the next, at least 0.
 
     Returns:
-        A schedule, float32, of the shape of the step. One kernel if ``period_factor`` is 1, two
-        if it is another whole number, else three.
+        A schedule, float32, of the shape of the step. For one step one kernel if ``period_factor``
+        is 1, two if it is another whole number, else three.
 
     Raises:
         ValueError: If a number is not finite, ``period`` is not a whole number >= 1, ``period_factor`` is out of range
@@ -121,7 +121,7 @@ def cyclic(
         up_steps: Steps from low to high, at least 1.
         down_steps: Steps from high to low, at least 1; None for as many as up.
         mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
-        gamma: The factor per step of ``"exp_range"``, at least 0; the other modes do not look at it.
+        gamma: The factor per step of ``"exp_range"``, at least 0; the other modes do not use it.
 
     Returns:
         A schedule, float32, of the shape of the step.

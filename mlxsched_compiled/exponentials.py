@@ -115,7 +115,8 @@ def tanh_decay(
         A schedule, float32, of the shape of the step.
 
     Raises:
-        ValueError: If a rate is not finite or ``decay_steps`` is not a whole number >= 1.
+        ValueError: If a rate is not finite, ``decay_steps`` is not a whole number >= 1, or ``lower`` and ``upper`` do
+            not increase within -40 and 40.
         TypeError: If an argument is not a number.
 
     Source: Hsueh et al., "Stochastic Gradient Descent with Hyperbolic-Tangent Decay on Classification", 2018.

@@ -93,7 +93,8 @@ class Schedule(Bound):
             float32, of the shape of ``step``.
 
         Raises:
-            ValueError: If ``step`` is a Python number below 0.
+            ValueError: If ``step`` is a Python number below 0, or 2**63 or more.
+            TypeError: If ``step`` is no number.
         """
         if not isinstance(step, mx.array):
             step = _steps(step)

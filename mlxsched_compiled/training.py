@@ -38,8 +38,6 @@ def compiled_update(
         Exception: By the update, what MLX raises if the gradients do not fit the model. Model and optimizer are then as
             they were.
 
-    Source: the ``mx.compile`` examples of MLX.
-
     Example:
         >>> import mlx.core as mx, mlx.nn as nn, mlx.optimizers as optim
         >>> from mlxsched_compiled import compiled_update, cosine_decay
@@ -96,10 +94,8 @@ def compiled_step(
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If ``max_grad_norm`` is not above 0 or ``accumulate`` is not a whole number >= 1. By the step,
-            whatever ``loss_fn`` raises; model, optimizer and schedules are then as they were.
-
-    Source: the ``mx.compile`` examples of MLX.
+        ValueError: If ``max_grad_norm`` is not above 0 or ``accumulate`` is not a whole number >= 1.
+        Exception: By the step, whatever ``loss_fn`` raises. Model, optimizer and schedules are then as they were.
 
     Example:
         >>> import mlx.core as mx, mlx.nn as nn, mlx.optimizers as optim
