@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import pytest
 
 import mlxsched_compiled as ours
 
 from .measuring import ROOT
-from .training import Training, assert_close, batches, bits, by_update, flat
+from .training import Training, assert_close, batches, bits, by_update, flat, mse
 
 LAUNCHER = Path(sys.executable).with_name("mlx.launch")
 SECONDS = 100
@@ -69,20 +70,34 @@ def _launch(folder: Path, *command: str) -> str:
     return done.stdout + done.stderr
 
 
+def _by_rows(model: nn.Module, x: mx.array, y: mx.array) -> tuple[mx.array, mx.array]:
+    return mse(model, x, y), mx.array(x.shape[0])
+
+
 RUNS: dict[str, Callable[[], Training]] = {
     # Clipped after the average: each process by the same factor.
     "step": lambda: Training(ours.compiled_step, max_grad_norm=0.3, accumulate=2),
     "update": lambda: Training(by_update),
+    "weighted": lambda: Training(ours.compiled_step, loss_fn=_by_rows, weighted=True),
+    "weighted, accumulated": lambda: Training(ours.compiled_step, loss_fn=_by_rows, weighted=True, accumulate=2),
 }
 
 
+def _share(rank: int, size: int, rows: mx.array, weighted: bool) -> mx.array:
+    """What a process gets: as many rows as the other, or if that is to be weighed out, fewer."""
+    if size == 1 or not weighted:
+        return rows[rank::size]
+    return rows[:2] if rank == 0 else rows[2:]
+
+
 def _trained(rank: int, size: int) -> dict[str, mx.array]:
-    """Weights, optimizer state and the rate of each step of all runs, by name, on every ``size``-th row."""
+    """Weights, optimizer state and the rate of each step of all runs, by name, on the rows of a process."""
     found = {}
     for name, make in RUNS.items():
         training, rates = make(), []
         for x, y in batches(12):
-            rates.append(training.train([(x[rank::size], y[rank::size])]).optimizer.learning_rate)
+            batch = tuple(_share(rank, size, rows, "weighted" in name) for rows in (x, y))
+            rates.append(training.train([batch]).optimizer.learning_rate)
         state = {"arrays": training.arrays()[1:], "rates": mx.stack(rates)}
         found.update({f"{name}: {key}": array for key, array in flat(state)})
     return found
