@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import mlx.core as mx
@@ -53,7 +53,8 @@ def range_test(
             iterated again, such as a list, is repeated. An iterator is used up as far as the test goes.
         low: The first rate, above 0.
         high: The last rate, above ``low``.
-        steps: The number of rates, at least 2. 100 make 12 in each decade of the default range.
+        steps: The number of rates, at least 2. Each rate trains on from the one before: with twice the steps the loss
+            falls at about half the rate.
 
     Returns:
         A ``RangeTest``: ``rates`` and ``losses``, ``suggestion``, and ``plot()``.
@@ -87,18 +88,26 @@ def range_test(
     test = RangeTest(steps)
     # At both ends one of the powers is 1 and the other one the rate: exact.
     rates = [low ** (1 - i / (steps - 1)) * high ** (i / (steps - 1)) for i in range(steps)]
-    with _undone(model, optimizer), _shown(rates) as shown:
+    undo = _undoing(model, optimizer)
+    try:
         tested = _without_schedules(optimizer)
-        for rate, batch in zip(shown, _repeated(batches), strict=False):
-            for state in tested:
-                state["learning_rate"] = mx.array(rate)
-            value = step(*batch) if isinstance(batch, (tuple, list)) else step(batch)
-            loss = value[0] if isinstance(value, (tuple, list)) else value
-            # All processes must see one loss, or one would end while the others wait for its gradients.
-            loss = mx.distributed.all_sum(loss) / mx.distributed.init().size()
-            mx.eval(loss, model.state, optimizer.state)
-            if test._ends_with(rate, loss.item()):
-                break
+        with _shown(rates) as shown:
+            for rate, batch in zip(shown, _repeated(batches), strict=False):
+                for state in tested:
+                    state["learning_rate"] = mx.array(rate)
+                value = step(*batch) if isinstance(batch, (tuple, list)) else step(batch)
+                loss: Any = value[0] if isinstance(value, (tuple, list)) else value
+                # All processes must see one loss, or one would end while the others wait for its gradients.
+                loss = mx.distributed.all_sum(loss) / mx.distributed.init().size()
+                mx.eval(loss, model.state, optimizer.state)
+                if test._ends_with(rate, loss.item()):
+                    break
+    finally:
+        try:
+            undo()
+        except KeyboardInterrupt:  # a Ctrl-C in the midst of it
+            undo()
+            raise
     if not test.rates:
         raise ValueError("batches must hold at least one batch, but is empty.")
     return test
@@ -227,21 +236,21 @@ def _without_schedules(optimizer: Optimizer) -> list[dict[str, Any]]:
     return states
 
 
-@contextmanager
-def _undone(model: Module, optimizer: Optimizer) -> Iterator[None]:
-    """Undoes what is done inside to model, optimizer, its schedules, and random numbers.
+def _undoing(model: Module, optimizer: Optimizer) -> Callable[[], None]:
+    """What undoes all that is done from now on to model, optimizer, its schedules, and random numbers.
 
-    Arrays are immutable in graphs, so it takes references to them, not copies.
+    Steps replace arrays and do not write into them, so it holds references, not copies.
     """
     guards = Guards(optimizer, model)
     schedules = [schedule.state for schedule in _schedulers(guards.optimizers)]
     before = [*_contents([guards.trees, schedules]), *guards.attributes()]
     random: Any = mx.random.state
-    key = mx.array(random[0])
+    key = random[0]
     mx.eval(key)
-    try:
-        yield
-    finally:
+
+    def undo() -> None:
         for container, content in before:
             _refill(container, content)
         _set_random_key(key)
+
+    return undo
