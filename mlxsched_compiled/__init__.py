@@ -47,5 +47,8 @@ from .compose import cooldown as cooldown
 from .training import compiled_step as compiled_step
 from .training import compiled_update as compiled_update
 
+# Beyond the rate
+from .range_test import range_test as range_test
+
 __all__ = [name for name, value in [*vars().items()] if callable(value) and not name.startswith("_")]
 __version__ = "0.1.0"

@@ -94,7 +94,7 @@ class Guards:
             return False
 
     def attributes(self) -> Iterator[tuple[Any, Any]]:
-        """The dicts and lists of attributes, each with a copy of what is in it."""
+        """The dicts, lists and sets of attributes, each with a copy of what is in it."""
         return ((container, container.copy()) for container in self._containers)
 
     def find_attribute_arrays(self) -> None:
@@ -162,7 +162,7 @@ class Guards:
             self._sets.append(node)
         else:
             (self._dicts if isinstance(node, dict) else self._lists).append(node)
-        if isinstance(node, (dict, list)):
+        if isinstance(node, (dict, list, set)):
             self._containers.append(node)
         for key, child in _items(node):
             if key == "_initialized":  # whose change no trace sees: it is made for an optimizer that is

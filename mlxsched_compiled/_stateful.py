@@ -307,5 +307,8 @@ def _refill(container: Any, content: Any) -> None:
     if isinstance(container, dict):
         dict.clear(container)
         dict.update(container, content)
+    elif isinstance(container, set):
+        container.clear()
+        container.update(content)
     else:
         container[:] = content
