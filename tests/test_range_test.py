@@ -284,7 +284,7 @@ def test_a_loss_may_come_with_more() -> None:
         ({"batches": iter([])}, ValueError, "batches must hold at least one batch"),
         ({"optimizer": optim.Adafactor()}, ValueError, "optimizer must take a learning rate, but Adafactor"),
         ({"optimizer": optim.Adafactor(0.1)}, ValueError, "optimizer must take a learning rate, but Adafactor"),
-        ({"optimizer": optim.SGD}, TypeError, "optimizer must be an optimizer"),
+        ({"optimizer": optim.SGD}, TypeError, "optimizer must be an mlx.optimizers.Optimizer"),
         ({"model": mse}, TypeError, "model must be an mlx.nn.Module"),
         ({"loss_fn": nn.Linear(4, 2)}, TypeError, "loss_fn must be a function"),
     ],
