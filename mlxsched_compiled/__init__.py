@@ -43,6 +43,10 @@ from .compose import staircase as staircase
 from .compose import repeat as repeat
 from .compose import cooldown as cooldown
 
+# Beyond the rate
+from .hyperparameters import scheduled as scheduled
+from .plateau import reduce_on_plateau as reduce_on_plateau
+
 # Training
 from .training import compiled_step as compiled_step
 from .training import compiled_update as compiled_update

@@ -238,8 +238,9 @@ def _put_step_first(state: dict[str, Any]) -> None:
 def _schedulers(optimizers: list[Any]) -> Iterator[Schedule]:
     """The schedules that optimizers were given."""
     for optimizer in optimizers:
-        schedulers = getattr(optimizer, "_schedulers", {}).values()
-        yield from (schedule for schedule in schedulers if isinstance(schedule, Schedule))
+        for scheduler in getattr(optimizer, "_schedulers", {}).values():
+            several = getattr(scheduler, "schedules", [scheduler])  # of a list of hyperparameters
+            yield from (schedule for schedule in several if isinstance(schedule, Schedule))
 
 
 def _restorer(guards: Guards) -> Callable[[], None]:

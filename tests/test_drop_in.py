@@ -16,7 +16,7 @@ import mlxsched_compiled as ours
 from . import oracle
 from .measuring import requires_compile
 from .schedules import Row
-from .training import OPTIMIZERS, assert_close
+from .training import OPTIMIZERS, assert_close, rates_in_a_step
 
 CALLS = [
     Row(lambda m, p: m.exponential_decay(1e-1, 0.9), 3),
