@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
-from functools import partial
 from inspect import Parameter, signature
 from typing import Any, NamedTuple
 
@@ -62,7 +61,7 @@ class Call(NamedTuple):
     def reduced(self) -> tuple[Any, ...]:
         """What makes a copy, as ``pickle`` wants it."""
         call = self.copied_by or self
-        return partial(call.function, **call.kwargs), call.args
+        return _called, (call.function, call.args, call.kwargs)
 
     def __str__(self) -> str:
         if self.function in SIGNS:
@@ -78,6 +77,10 @@ class Call(NamedTuple):
             parameter = parameters[name]
             if parameter.kind is not Parameter.KEYWORD_ONLY or repr(value) != repr(parameter.default):
                 yield name, value
+
+
+def _called(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return function(*args, **kwargs)
 
 
 def _parameters(rate: Callable[..., Any]) -> list[Parameter]:

@@ -351,6 +351,11 @@ def clip(schedule: Any, low: float | None = None, high: float | None = None) -> 
     return lambda step: np.minimum(np.maximum(_curve(schedule)(step), lowest), highest)
 
 
+def reduce_on_plateau(schedule: Any, *, min_rate: float = 0.0, **rules: Any) -> Curve:
+    """schedule(t), no lower than min_rate: no metric was observed"""
+    return lambda step: np.maximum(_curve(schedule)(step), float32(min_rate))
+
+
 def delay(schedule: Any, steps: int) -> Curve:
     """schedule(max(t - steps, 0))"""
     return lambda step: _curve(schedule)(np.maximum(step, np.uint64(steps)) - np.uint64(steps))

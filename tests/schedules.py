@@ -312,6 +312,21 @@ TABLE: dict[str, Row] = {
     "clip of a product": Row(
         lambda m, p: m.clip(product(_warm_restarts(m, p), m.constant(2 + p)), low=p / 3), kernels=2
     ),
+    "reduce_on_plateau": Row(
+        lambda m, p: m.reduce_on_plateau(
+            m.cosine_decay(p, _n(p)),
+            factor=0.5 + p,
+            patience=_n(p, 10),
+            threshold=p / 100,
+            threshold_mode="abs",
+            mode="max",
+            cooldown=_n(p, 20),
+            min_rate=p / 9,
+        ),
+        zero="patience cooldown",
+        fixed="threshold_mode mode",
+        bad={"factor": [1, -0.1], "threshold": _NEGATIVE, "threshold_mode": ["relative"], "mode": ["low"]},
+    ),
     "delay": Row(lambda m, p: m.delay(m.exponential_decay(p, 1 - p / 1000), _n(p, 30)), zero="steps"),
     "staircase": Row(lambda m, p: m.staircase(m.exponential_decay(p, 0.9 - p / 9, decay_steps=_n(p, 30)), _n(p, 7))),
     "repeat": Row(lambda m, p: m.repeat(m.linear_schedule(p, 0, _n(p, 100)), _n(p, 70))),
