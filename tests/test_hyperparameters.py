@@ -1,4 +1,4 @@
-"""``scheduled``: any hyperparameter on a schedule, in every optimizer of MLX, as if its attribute were set each step."""
+"""``scheduled``: any hyperparameter on a schedule, in every optimizer of MLX, as if attributes were set each step."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -17,9 +17,22 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 import mlxsched_compiled as ours
 from mlxsched_compiled import Schedule, scheduled
+from mlxsched_compiled._kernels import kernels
 
-from .measuring import requires_compile, run
-from .training import TOOLS, WAYS, Batch, Step, Training, assert_close, batches, bits, by_hand, mlp, mse, with_all_ways
+from .measuring import requires_compile
+from .training import (
+    TOOLS,
+    WAYS,
+    Step,
+    Training,
+    assert_close,
+    batches,
+    bits,
+    by_hand,
+    mlp,
+    mse,
+    with_all_ways,
+)
 
 RATE = 0.01
 
@@ -28,9 +41,10 @@ def _up(low: float, high: float) -> Schedule:
     return ours.linear_schedule(low, high, 10)
 
 
-CASES: dict[str, tuple[type[optim.Optimizer], dict[str, Any]]] = {
+Case: TypeAlias = tuple[Callable[..., optim.Optimizer], dict[str, Any]]
+CASES: dict[str, Case] = {
     "SGD": (optim.SGD, {"momentum": _up(0.5, 0.9), "weight_decay": _up(0, 0.1), "dampening": _up(0.1, 0.4)}),
-    "SGD, nesterov": (optim.SGD, {"momentum": _up(0, 0.9), "nesterov": True}),
+    "SGD, nesterov": (optim.SGD, {"momentum": _up(0.1, 0.9), "nesterov": True}),
     "RMSprop": (optim.RMSprop, {"alpha": _up(0.9, 0.99), "eps": _up(1e-8, 1e-3)}),
     "Adagrad": (optim.Adagrad, {"eps": _up(1e-8, 1e-3)}),
     "AdaDelta": (optim.AdaDelta, {"rho": _up(0.8, 0.9), "eps": _up(1e-6, 1e-3)}),
@@ -53,13 +67,14 @@ CASES: dict[str, tuple[type[optim.Optimizer], dict[str, Any]]] = {
     ),
 }
 """For each optimizer of MLX all that can be scheduled."""
-ROUNDS = {"Adam", "Adam, one of betas", "AdamW", "Adamax", "Lion", "Muon", "SGD", "RMSprop", "AdaDelta", "Adafactor"}
-"""Those in which Python computes ``1 - b`` in float64, or a power."""
+ROUNDS = {"Adam, one of betas", "AdamW", "Lion"}
+"""Those with a beta that is a number: of it Python computes ``1 - b`` in float64."""
 with_all_cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
-def _make(case: tuple[type[optim.Optimizer], dict[str, Any]], rate: Any = RATE) -> Any:
-    return scheduled(case[0], learning_rate=rate, **case[1])
+def _make(case: Case, rate: Any = RATE) -> Any:
+    optimizer_class: Any = case[0]
+    return scheduled(optimizer_class, learning_rate=rate, **case[1])
 
 
 def _model(dtype: mx.Dtype = mx.float32) -> nn.Module:
@@ -74,7 +89,7 @@ def _at(value: Any, step: int) -> Any:
     return value(step).item() if isinstance(value, Schedule) else value
 
 
-def _attributes_set(case: tuple[type[optim.Optimizer], dict[str, Any]], dtype: mx.Dtype, count: int) -> Training:
+def _attributes_set(case: Case, dtype: mx.Dtype, count: int) -> Training:
     """What users of MLX write: an eager loop that sets the attributes before each step."""
     first = {n: _at(v, 1) for n, v in case[1].items()}
     training = Training(WAYS["eager"], _model(dtype), case[0](learning_rate=RATE, **first))
@@ -85,16 +100,14 @@ def _attributes_set(case: tuple[type[optim.Optimizer], dict[str, Any]], dtype: m
     return training
 
 
-def _without_values(optimizer: Any, case: tuple[type[optim.Optimizer], dict[str, Any]]) -> dict[str, Any]:
+def _without_values(optimizer: Any, case: Case) -> dict[str, Any]:
     """The state that the optimizer has without ``scheduled``."""
     return {n: v for n, v in optimizer.state.items() if n not in case[1] and n != "schedules"}
 
 
 @with_all_cases
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
-def test_it_is_what_setting_the_attributes_is(
-    case: tuple[type[optim.Optimizer], dict[str, Any]], dtype: mx.Dtype, request: pytest.FixtureRequest
-) -> None:
+def test_it_is_what_setting_the_attributes_is(case: Case, dtype: mx.Dtype, request: pytest.FixtureRequest) -> None:
     theirs = _attributes_set(case, dtype, 12)
     here = Training(WAYS["eager"], _model(dtype), _make(case)).train(batches(12, dtype=dtype))
     found = [[t.model.parameters(), _without_values(t.optimizer, case)] for t in (here, theirs)]
@@ -102,17 +115,12 @@ def test_it_is_what_setting_the_attributes_is(
         assert_close(*found, rtol=1e-5, atol=1e-5)
     else:
         assert bits(found[0]) == bits(found[1])
-    assert {name: _at(value, 11) for name, value in case[1].items() if isinstance(value, Schedule)} == {
-        name: here.optimizer.state[name].item() for name, value in case[1].items() if isinstance(value, Schedule)
-    }
 
 
 @with_all_cases
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
 @pytest.mark.parametrize("way", [*TOOLS.values(), by_hand], ids=[*TOOLS, "by hand"])
-def test_compiled_is_eager_to_the_bit(
-    way: Callable[..., Step], case: tuple[type[optim.Optimizer], dict[str, Any]], dtype: mx.Dtype
-) -> None:
+def test_compiled_is_eager_to_the_bit(way: Callable[..., Step], case: Case, dtype: mx.Dtype) -> None:
     """And no type of the parameters or of the state changes."""
     data = batches(6, dtype=dtype)
     found = []
@@ -122,8 +130,11 @@ def test_compiled_is_eager_to_the_bit(
         before = _types(training)
         training.train(data)
         assert _types(training) == before
-        found.append(training.bits())
-    assert found[0] == found[1]
+        found.append(training)
+    if case[0] is optim.Muon and dtype == mx.float32:  # so it is with MLX's own, without a schedule
+        assert_close(*(training.arrays() for training in found))
+    else:
+        assert found[0].bits() == found[1].bits()
 
 
 def _types(training: Training) -> dict[str, str]:
@@ -132,27 +143,24 @@ def _types(training: Training) -> dict[str, str]:
 
 @with_all_cases
 def test_the_value_of_the_step_is_in_the_state_and_in_the_attribute(
-    case: tuple[type[optim.Optimizer], dict[str, Any]],
+    case: Case,
 ) -> None:
     optimizer = _make(case)
     training = Training(ours.compiled_step, optimizer=optimizer)
-    for step in (0, 0, 1, 2):
+    for step in (0, 0, 1, 2):  # before the first step, and after each
         for name, value in case[1].items():
             if name in ("nesterov", "ns_steps", "relative_step", "bias_correction"):
                 assert getattr(optimizer, name) is value
                 continue
-            expected = np.float32(_at(value, step)).tolist()
+            expected: Any = np.float32(_at(value, step)).tolist()
             stands, shown = optimizer.state[name], getattr(optimizer, name)
             if isinstance(value, (list, tuple)):
                 assert ([float(v) for v in stands], [float(v) for v in shown]) == (expected, expected)
             else:
                 assert (stands.item(), float(shown), f"{shown:.3f}") == (expected, expected, f"{expected:.3f}")
-        if not (step == 0 and training.losses):
-            training.train(1)
-        else:
-            training.train(1)
+        training.train(1)
     assert training.step.traces == 1  # type: ignore[attr-defined]
-    assert isinstance(optimizer, case[0])
+    assert isinstance(optimizer, case[0])  # type: ignore[arg-type]
     assert type(optimizer).__name__ == case[0].__name__
 
 
@@ -174,7 +182,7 @@ def test_retuning_is_followed(way: Callable[..., Step]) -> None:
     training.train(1)
     assert optimizer.state["weight_decay"].item() == (2 * decay)(2).item()
     assert optimizer.state["betas"][0].item() == beta(2).item()
-    optimizer.state["schedules"]["weight_decay"] is not decay.state
+    assert optimizer.state["schedules"]["betas"][0] is beta.state
 
 
 def test_a_step_by_hand_follows_at_every_shape() -> None:
@@ -184,11 +192,11 @@ def test_a_step_by_hand_follows_at_every_shape() -> None:
     data = [batches(1, size=size)[0] for size in (3, 5, 3, 5)]
     training.train(data[:2])
     decay.retune(init=0.4)
-    optimizer._schedulers["learning_rate"].retune(init=0.5)  # type: ignore[attr-defined]
+    optimizer._schedulers["learning_rate"].retune(init=0.5)
     for step, batch in enumerate(data[2:], 2):
         training.train([batch])
         assert optimizer.state["weight_decay"].item() == decay(step).item()
-        assert optimizer.learning_rate.item() == optimizer._schedulers["learning_rate"](step).item()  # type: ignore[attr-defined]
+        assert optimizer.learning_rate.item() == optimizer._schedulers["learning_rate"](step).item()
 
 
 @with_all_ways
@@ -283,7 +291,7 @@ def test_resumed_it_goes_on_to_the_bit(way: Callable[..., Step], tmp_path: Path)
     mx.save_safetensors(file, dict(tree_flatten([first.model.state, first.optimizer.state])))
     first.train(data[4:])
 
-    def resumed(decay: float = 0.1) -> Training:
+    def resumed(decay: float = 0.1) -> tuple[Training, Schedule]:
         second, plateau = make(decay)
         loaded: Any = mx.load(file)
         model, state = tree_unflatten(list(loaded.items()))
@@ -291,19 +299,14 @@ def test_resumed_it_goes_on_to_the_bit(way: Callable[..., Step], tmp_path: Path)
         second.optimizer.state = state
         if way is by_hand:  # which has captured the state that there was
             second.step = by_hand(mse, second.model, second.optimizer)
-        rate = second.optimizer._schedulers["learning_rate"]
-        assert second.optimizer.state["schedules"]["learning_rate"] is rate.state
-        second.train(data[4:])
-        plateau.observe(1.0)
-        assert rate(5).item() < 0.001
-        return second
+        return second.train(data[4:]), plateau
 
-    assert {**resumed().bits()} == {**first.bits(), **{}} or resumed().optimizer.state
-    second = resumed()
-    assert bits(second.model.state, second.optimizer.learning_rate) == bits(
-        first.model.state, first.optimizer.learning_rate
-    )
-    assert resumed(0.2).optimizer.state["eps"].item() == pytest.approx(0.2)
+    second, its_plateau = resumed()
+    assert bits(second.model.state, second.optimizer.state) == bits(first.model.state, first.optimizer.state)
+    before = second.optimizer.learning_rate.item()
+    its_plateau.observe(1.0)
+    assert second.train(1).optimizer.learning_rate.item() < 0.2 * before
+    assert float(resumed(0.2)[0].optimizer.eps) == pytest.approx(0.2)
 
 
 def test_a_state_without_schedules_is_adopted() -> None:
@@ -355,7 +358,8 @@ class Signed(optim.Optimizer):
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
         state["sum"] = state["sum"] * (1 - self.strength / 2) + gradient
         scale = self.learning_rate.astype(gradient.dtype) / mx.maximum(self.power**2, 1)
-        return parameter - scale * mx.sign(state["sum"])
+        updated: mx.array = parameter - scale * mx.sign(state["sum"])
+        return updated
 
 
 class Renamed(Signed):
@@ -451,18 +455,45 @@ def test_the_number_shown_is_one() -> None:
     assert pickle.loads(pickle.dumps(kept)) == kept.item()
 
 
-@requires_compile
-def test_kernels(tmp_path: Path) -> None:
-    """At most one more for each schedule than with numbers, and none for numbers."""
-    printed = run(
-        """
-        import mlx.core as mx, mlx.optimizers as optim
-        import mlxsched_compiled as ours
-        from tests.kernels_of_a_step import nodes
+@with_all_ways
+def test_a_momentum_that_starts_from_0_is_one(way: Callable[..., Step]) -> None:
+    """Also where MLX refuses 0, or would leave the momentum out of the graph."""
+    optimizer = scheduled(optim.SGD, learning_rate=0.1, momentum=_up(0, 0.9), nesterov=True)
+    eager = scheduled(optim.SGD, learning_rate=0.1, momentum=_up(0, 0.9), nesterov=True)
+    trainings = [Training(way, optimizer=optimizer).train(4), Training(WAYS["eager"], optimizer=eager).train(4)]
+    assert trainings[0].bits() == trainings[1].bits()
+    assert mx.any(optimizer.state["layers"][0]["weight"]["v"] != 0).item()
 
-        decay = ours.linear_schedule(0.1, 0.2, 100)
-        beta = ours.cosine_decay(0.9, 100, 0.8)
-        """,
-        tmp_path,
-    )
-    assert printed is not None
+
+def _kernels(way: Callable[..., Step], optimizer: optim.Optimizer) -> int:
+    """Of what a step returns and changes."""
+    model = nn.Linear(8, 8)
+    optimizer.init(model.trainable_parameters())
+    batch = mx.ones((2, 8))
+    mx.eval(batch, model.state, optimizer.state)
+    loss = way(lambda model, x: mx.mean(mx.square(model(x))), model, optimizer)(batch)
+    return len(kernels(loss, model.state, optimizer.state))
+
+
+@requires_compile
+@pytest.mark.parametrize(
+    ("optimizer_class", "arguments", "by_tool", "by_its_user"),
+    [
+        (optim.AdamW, {"weight_decay": 0.2}, 0, 0),
+        (optim.AdamW, {"weight_decay": _up(0.1, 0.2)}, 0, 0),
+        (optim.SGD, {"momentum": 0.9}, 0, 0),
+        (optim.SGD, {"momentum": _up(0.1, 0.9)}, 0, 1),
+        # What both compute with the step, MLX computes once, in a kernel of its own.
+        (optim.SGD, {"momentum": _up(0.1, 0.9), "weight_decay": _up(0.1, 0.2)}, 2, 3),
+        # So is 1 - b, which all parameters need; of a Python number, Python computes it.
+        (optim.Adam, {"betas": [0.9, 0.99]}, 2, 2),
+        (optim.Adam, {"betas": [0.9, _up(0.9, 0.99)]}, 2, 3),
+        (optim.Adam, {"betas": [_up(0.8, 0.9), _up(0.9, 0.99)]}, 4, 5),
+    ],
+)
+def test_kernels(optimizer_class: Any, arguments: dict[str, Any], by_tool: int, by_its_user: int) -> None:
+    """How many more than with Python numbers."""
+    given = {name: 0.1 for name in arguments if name != "betas"}
+    for way, most in ((ours.compiled_step, by_tool), (by_hand, by_its_user)):
+        constant = _kernels(way, optimizer_class(learning_rate=0.1, **given))
+        assert _kernels(way, scheduled(optimizer_class, learning_rate=0.1, **arguments)) - constant <= most
