@@ -28,6 +28,7 @@ from .piecewise import tabulate as tabulate
 from .cycles import cosine_restarts as cosine_restarts
 from .cycles import cyclic as cyclic
 from .recipes import one_cycle as one_cycle
+from .recipes import one_cycle_momentum as one_cycle_momentum
 
 # Warmups
 from .compose import warmup as warmup

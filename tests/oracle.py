@@ -273,6 +273,11 @@ def one_cycle(
     return curve
 
 
+def one_cycle_momentum(total_steps: int, *, low: float = 0.85, high: float = 0.95, **options: Any) -> Curve:
+    """high, low, high (, high), at the knots of one_cycle"""
+    return one_cycle(low, total_steps, div_factor=low / high, final_div_factor=1.0, **options)
+
+
 def join_schedules(schedules: Sequence[Callable[[Any], Any] | float], boundaries: Sequence[int]) -> Curve:
     """schedules[k] at t - boundaries[k-1] from that step on; numbers and plain functions are schedules too."""
     curves = [_curve(schedule) for schedule in schedules]

@@ -272,6 +272,20 @@ TABLE: dict[str, Row] = {
         kernels=3,
         bad={"warmup_fraction": [0.6]},
     ),
+    "one_cycle_momentum": Row(
+        lambda m, p: m.one_cycle_momentum(_n(p), low=0.8 + p / 9, high=0.9 + p / 9, warmup_fraction=0.3 + p / 9),
+        kernels=2,
+        fixed="total_steps warmup_fraction",
+        bad={"warmup_fraction": [-0.1, 1.1]},
+    ),
+    "one_cycle_momentum, linear": Row(
+        lambda m, p: m.one_cycle_momentum(_n(p), low=0.8 + p / 9, shape="linear"), bad={"shape": _STEEP}
+    ),
+    "one_cycle_momentum, three phases": Row(
+        lambda m, p: m.one_cycle_momentum(_n(p), high=0.9 + p / 9, warmup_fraction=0.3 + p / 9, three_phase=True),
+        kernels=3,
+        bad={"warmup_fraction": [0.6]},
+    ),
     "warmup": Row(_warm, zero="steps"),
     "warmup, rex": Row(
         lambda m, p: m.warmup(m.inverse_sqrt_decay(p, _n(p)), _n(p, 50), p / 7, shape="rex"), bad={"shape": _STEEP}
