@@ -147,7 +147,7 @@ class Stateful:
         modules = [] if self._reads_modules else self._modules
         schedules = {id(s): s for s in [*self._schedules, *_schedulers(everything.optimizers)]}
         outputs = [self._guards.trees, modules, self._more, self._held, *([mx.random.state] if self._draws else [])]
-        inputs = [outputs, [s.state for s in schedules.values()]]
+        inputs = [outputs, [s.state for s in schedules.values() if not self._guards.follow(s.state)]]
         self._failures.clear()
         self._held[:] = self._guards.held.present()
         self._writes_held = False

@@ -41,6 +41,9 @@ class Weak(mx.array):
     def __reduce__(self) -> tuple[Any, ...]:
         return float, (self.value.item(),)
 
+    def __bool__(self) -> bool:
+        return bool(self._compared(operator.ne, 0))
+
     def __neg__(self) -> Weak:
         return self._with(-self.value)
 

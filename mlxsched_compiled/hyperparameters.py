@@ -13,7 +13,7 @@ from inspect import Parameter, signature
 from typing import Any, TypeVar
 
 import mlx.core as mx
-from mlx.optimizers import Optimizer
+from mlx.optimizers import MultiOptimizer, Optimizer
 
 from ._bound import Operand
 from ._checks import finite
@@ -72,6 +72,10 @@ def scheduled(optimizer_class: type[O], /, **arguments: Any) -> O:
     """
     if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, Optimizer)):
         raise TypeError(f"optimizer_class must be a class of optimizers, but got {optimizer_class!r}.")
+    if issubclass(optimizer_class, MultiOptimizer):
+        raise TypeError(
+            "optimizer_class must not be MultiOptimizer: make the optimizers that it is given by scheduled."
+        )
     parameters = _parameters(optimizer_class)
     known = [name for name, parameter in parameters.items() if _is_numeric(parameter)]
     for name, value in arguments.items():
@@ -150,18 +154,19 @@ class _Scheduled:
     @property
     def state(self) -> dict[str, Any]:
         """The optimizer's state."""
-        return self._state
+        its: dict[str, Any] = super().state  # type: ignore[misc]
+        return its
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
-        Optimizer.state.fset(self, state)  # type: ignore[attr-defined]
         if self._hyperparameters.in_constructor is None:
             self._adopt(state)
+        super(_Scheduled, type(self)).state.fset(self, state)  # type: ignore[misc]
 
     @property
     def learning_rate(self) -> Any:
         """The learning rate of the last step."""
-        return self._state["learning_rate"]
+        return super().learning_rate  # type: ignore[misc]
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
@@ -169,11 +174,11 @@ class _Scheduled:
         self._schedulers.pop("learning_rate", None)
         self._state.get("schedules", {}).pop("learning_rate", None)
         if isinstance(value, Schedule):
-            self._schedulers["learning_rate"] = value
             self._state["schedules"]["learning_rate"] = value.state
-        elif callable(value):
+        if callable(value):
             self._schedulers["learning_rate"] = value
-        self._state["learning_rate"] = value(self._state["step"]) if callable(value) else mx.array(value)
+            value = value(self._state["step"])
+        super(_Scheduled, type(self)).learning_rate.fset(self, value)  # type: ignore[misc]
 
     def _get(self, name: str) -> Any:
         its = self._hyperparameters

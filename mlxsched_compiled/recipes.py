@@ -255,7 +255,7 @@ def one_cycle_momentum(
 
     along the shape, with its lowest at step ``warmup_fraction * total_steps - 1`` and its end at step
     ``total_steps - 1``; in three phases, it is ``high`` in the third. For ``scheduled``. What goes so beside
-    ``cyclic(low, high, ...)`` is ``cyclic(0.95, 0.85, ...)``.
+    ``cyclic(low, high, ...)`` is ``cyclic(0.9, 0.8, ...)``.
 
     Args:
         total_steps: Steps of the whole cycle, at least 1; later the momentum stays.

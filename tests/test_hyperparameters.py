@@ -319,6 +319,37 @@ def test_a_state_without_schedules_is_adopted() -> None:
     assert training.optimizer.step.item() == 4
 
 
+def test_a_state_of_another_schedule_is_refused() -> None:
+    """Where metrics have done something that would be lost. Nothing has changed then."""
+    saved: Any = scheduled(optim.SGD, learning_rate=ours.reduce_on_plateau(_up(0.1, 0.2))).state
+    optimizer: Any = scheduled(optim.SGD, learning_rate=ours.reduce_on_plateau(0.1), momentum=0.9)
+    before = optimizer.state
+    with pytest.raises(ValueError, match="cannot go on with the state of another schedule"):
+        optimizer.state = saved
+    assert optimizer.state is before
+    optimizer.state = {name: value for name, value in saved.items() if name != "schedules"}
+    assert optimizer.state["schedules"]["learning_rate"] is optimizer._schedulers["learning_rate"].state
+
+
+@pytest.mark.parametrize("options", [{"accumulate": 2}, {"skip_nonfinite": True, "max_grad_norm": 1.0}], ids=str)
+def test_with_the_options_of_the_step(options: dict[str, Any]) -> None:
+    """A skipped step changes no hyperparameter."""
+    plateau = ours.reduce_on_plateau(ours.cosine_decay(0.05, 20), patience=0)
+    optimizer = scheduled(optim.Adam, learning_rate=plateau, betas=[_up(0.8, 0.9), 0.99])
+    training = Training(ours.compiled_step, optimizer=optimizer, **options).train(4)
+    for _ in range(2):
+        plateau.observe(1.0)
+    if "skip_nonfinite" in options:
+        mx.eval(optimizer.state)
+        before = training.bits()
+        training.train([(mx.full((8, 4), float("nan")), mx.zeros((8, 2)))])
+        after = training.bits()
+        assert [name for name in before if before[name] != after[name]] == []
+    training.train(2)
+    assert training.optimizer.learning_rate.item() == plateau(optimizer.step - 1).item()
+    assert plateau(0).item() == pytest.approx(0.005)
+
+
 @with_all_ways
 def test_groups(way: Callable[..., Step]) -> None:
     """One schedule in two optimizers of a MultiOptimizer, and another."""
@@ -411,6 +442,7 @@ def test_an_optimizer_of_ones_own(optimizer_class: Any, dtype: mx.Dtype) -> None
         (Renamed, {"times": _up(0, 1)}, r"times .*structure.*: learning_rate, hidden, strength, power\."),
         (nn.Linear, {}, r"optimizer_class must be"),
         (optim.AdamW(0.1), {}, r"optimizer_class must be"),
+        (optim.MultiOptimizer, {}, r"optimizer_class must not be MultiOptimizer"),
     ],
 )
 def test_what_cannot_be_scheduled_is_refused(optimizer_class: Any, arguments: dict[str, Any], message: str) -> None:
@@ -444,6 +476,8 @@ def test_the_number_shown_is_one() -> None:
     )
     assert optimizer.momentum == 0
     assert not optimizer.momentum > 0
+    assert not optimizer.momentum
+    assert decay
     assert decay > 0.2
     for array in (mx.ones(2, mx.bfloat16), mx.ones(2, mx.float16), mx.ones(2)):
         for result in (decay * array, array * decay, array - decay, decay / array, array**decay):
