@@ -89,7 +89,7 @@ def scheduled(optimizer_class: type[O], /, **arguments: Any) -> O:
     optimizer.__init__(**{**arguments, **passed})
     kept, hyperparameters.in_constructor = hyperparameters.in_constructor, None
     for name, value in passed.items():
-        if name not in kept or kept[name] is not value:
+        if _elements(kept.get(name)) != _elements(value):
             raise TypeError(
                 f"{name} of {optimizer_class.__name__} cannot be scheduled: the constructor does not keep what it is "
                 f"given in an attribute of that name."
@@ -105,7 +105,7 @@ class _Hyperparameters:
 
     def __init__(self, optimizer_class: type[Optimizer], arguments: dict[str, Any]) -> None:
         self.optimizer_class = optimizer_class
-        self.arguments = {n: list(v) if isinstance(v, (list, tuple)) else v for n, v in arguments.items()}
+        self.arguments = {n: list(v) if isinstance(v, list) else v for n, v in arguments.items()}
         self.schedules: dict[str, list[Schedule]] = {}
         self.in_constructor: Any = {}
         """The attributes that the constructor has set; None when it is done."""
@@ -216,7 +216,7 @@ class _Scheduled:
                 schedule.retune(value=element)
             schedules.append(schedule)
         several = isinstance(value, (list, tuple))
-        its.arguments[name] = list(value) if several else value
+        its.arguments[name] = list(value) if isinstance(value, list) else value
         if schedules != list(before.values()):
             its.schedules[name] = schedules
             self._schedulers[name] = _Several(schedules) if several else schedules[0]

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.optimizers as optim
 import pytest
 
 import mlxsched_compiled as ours
 
 from .measuring import ROOT
-from .training import Training, assert_close, batches, bits, by_update, flat
+from .training import Training, assert_close, batches, bits, by_update, flat, warm_cosine
 
 LAUNCHER = Path(sys.executable).with_name("mlx.launch")
 SECONDS = 100
@@ -73,6 +74,12 @@ RUNS: dict[str, Callable[[], Training]] = {
     # Clipped after the average: each process by the same factor.
     "step": lambda: Training(ours.compiled_step, max_grad_norm=0.3, accumulate=2),
     "update": lambda: Training(by_update),
+    "hyperparameters": lambda: Training(
+        ours.compiled_step,
+        optimizer=ours.scheduled(
+            optim.AdamW, learning_rate=warm_cosine(), weight_decay=warm_cosine(0.1), betas=[0.9, warm_cosine(0.9)]
+        ),
+    ),
 }
 
 

@@ -170,6 +170,10 @@ def test_it_prints_as_the_call_that_made_it() -> None:
     assert repr(optimizer) == text + "betas=[0.9, 0.99])"
     optimizer.weight_decay = 0.5
     assert "weight_decay=0.5" in repr(optimizer)
+    assert (
+        repr(scheduled(optim.Lion, learning_rate=1, betas=(0.9, 0.99)))
+        == "scheduled(Lion, learning_rate=1, betas=(0.9, 0.99))"
+    )
 
 
 @with_all_ways
