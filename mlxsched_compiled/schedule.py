@@ -146,18 +146,19 @@ class Schedule(Bound):
     def observe(self, metric: Number) -> None:
         """Tells the schedule a metric, such as the loss of a validation, once it is known.
 
-        It is for the ``reduce_on_plateau`` that this schedule is, or is made of. What it was told before decides what
-        it makes of it; so does what is made of the same ``reduce_on_plateau``. Nothing is waited for: the next step
-        computes what follows from the metric, in an eager loop, in ``compiled_step`` and ``compiled_update``, and in
-        any compiled step that captures ``schedule.state``. Nothing is traced or built again.
+        It is for the ``reduce_on_plateau`` that this schedule is, or is made of; what else is made of it follows. Call
+        it between steps. Nothing is waited for: the next step computes what follows from the metric, in an eager loop,
+        in ``compiled_step`` and ``compiled_update``, and in any compiled step that captures ``schedule.state``. Nothing
+        is traced or built again.
 
         Args:
-            metric: A number, or a 0-d array of any type. Call it between steps, not inside a function that is compiled.
+            metric: A number, or a 0-d array of any type.
 
         Raises:
             TypeError: If ``metric`` is no number, or there is nothing in the schedule that a metric could change.
-            ValueError: If ``metric`` is an array of more dimensions, or the schedule has been traced into a compiled
-                function (or a ``vmap``) that does not capture its state. Nothing is changed then.
+            ValueError: If ``metric`` is an array of more dimensions, this is called inside of ``compiled_step``, or the
+                schedule has been traced into a compiled function (or a ``vmap``) that does not capture its state.
+                Nothing is changed then.
 
         Example:
             >>> from mlxsched_compiled import constant, reduce_on_plateau, warmup
@@ -169,6 +170,8 @@ class Schedule(Bound):
         """
         if not self._observers:
             raise TypeError(f"{self} takes no metrics, as what reduce_on_plateau returns does.")
+        if get_ident() in _listeners:
+            raise ValueError(f"{self} cannot observe inside a compiled step: return the metric, and observe it then.")
         value = measured(metric)
         with _all_or_nothing() as undo:
             for schedule, _ in self._observers:

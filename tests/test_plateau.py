@@ -23,7 +23,7 @@ import mlxsched_compiled as ours
 from mlxsched_compiled import Schedule
 
 from .measuring import libraries, requires_compile, run
-from .training import WAYS, Step, Training, bits, by_hand, with_all_ways
+from .training import WAYS, Step, Training, bits, by_hand, mse, with_all_ways
 
 CASES = json.loads((Path(__file__).parent / "plateau.json").read_text())["cases"]
 
@@ -220,6 +220,20 @@ def test_traced_where_its_state_is_not_captured_it_refuses(make: Callable[[Sched
         with pytest.raises(ValueError, match="cannot observe: it is part of a compiled function"):
             schedule.observe(1.0)
     assert bits(inner.state, whole.state, mixed.state) == before
+
+
+def test_inside_a_step_it_refuses() -> None:
+    schedule = _plateau()
+
+    def loss_fn(model: Any, x: mx.array, y: mx.array) -> mx.array:
+        loss = mse(model, x, y)
+        schedule.observe(loss)
+        return loss
+
+    training = Training(ours.compiled_step, optimizer=optim.SGD(schedule), loss_fn=loss_fn)
+    with pytest.raises(ValueError, match="return the metric, and observe it then"):
+        training.train(1)
+    assert _lowered(schedule)(0).item() == pytest.approx(0.05)
 
 
 def test_by_hand_with_scheduled_it_follows() -> None:
