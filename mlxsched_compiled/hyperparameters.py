@@ -141,6 +141,12 @@ class _Scheduled:
     _schedulers: dict[str, Any]
     _state: dict[str, Any]
 
+    def init(self, parameters: dict[str, Any]) -> None:
+        """Initializes the state."""
+        if taken := {"schedules", *self._hyperparameters.schedules}.intersection(parameters):
+            raise ValueError(f"{min(taken)} is a parameter of the model and has that place in the optimizer's state.")
+        super().init(parameters)  # type: ignore[misc]
+
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
         """The update of one parameter."""
         its = self._hyperparameters
@@ -183,6 +189,8 @@ class _Scheduled:
     def _get(self, name: str) -> Any:
         its = self._hyperparameters
         if its.in_constructor is not None:
+            if name not in its.in_constructor:
+                raise AttributeError(f"{its.optimizer_class.__name__} has no {name} yet.")
             return its.in_constructor[name]
         value = self._state[name]
         if isinstance(value, (list, tuple)):

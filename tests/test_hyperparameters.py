@@ -23,6 +23,7 @@ from .measuring import requires_compile
 from .training import (
     TOOLS,
     WAYS,
+    Composed,
     Step,
     Training,
     assert_close,
@@ -469,6 +470,14 @@ def test_numbers_are_checked_by_the_class_and_at_assignment() -> None:
             setattr(optimizer, name, value)
     assert bits(optimizer.state) == before
     assert scheduled(optim.Adafactor, relative_step=False, learning_rate=0.1, beta_1=None).beta_1 is None
+
+
+def test_a_parameter_of_the_same_name_is_refused() -> None:
+    """It would have one place with the hyperparameter."""
+    optimizer = scheduled(optim.RMSprop, learning_rate=0.1, alpha=_up(0.9, 0.99))
+    model = Composed(lambda model, x: model.alpha * model.layer(x), alpha=mx.array(1.0), layer=mlp())
+    with pytest.raises(ValueError, match="alpha is a parameter of the model"):
+        Training(WAYS["eager"], model, optimizer).train(1)
 
 
 def test_the_number_shown_is_one() -> None:
