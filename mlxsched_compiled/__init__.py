@@ -28,6 +28,7 @@ from .piecewise import tabulate as tabulate
 from .cycles import cosine_restarts as cosine_restarts
 from .cycles import cyclic as cyclic
 from .cycles import one_cycle as one_cycle
+from .cycles import one_cycle_momentum as one_cycle_momentum
 
 # Warmups
 from .compose import warmup as warmup
@@ -43,11 +44,13 @@ from .compose import staircase as staircase
 from .compose import repeat as repeat
 from .compose import cooldown as cooldown
 
+# Beyond the step: every hyperparameter, and what metrics say
+from .hyperparameters import scheduled as scheduled
+from .plateau import reduce_on_plateau as reduce_on_plateau
+
 # Training
 from .training import compiled_step as compiled_step
 from .training import compiled_update as compiled_update
-
-# Beyond the rate
 from .range_test import range_test as range_test
 
 __all__ = [name for name, value in [*vars().items()] if callable(value) and not name.startswith("_")]

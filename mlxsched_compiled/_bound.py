@@ -25,7 +25,7 @@ class Bound:
         functions: Those that somebody else wrote and ``structure`` calls, which it does not keep alive.
     """
 
-    __slots__ = ("_functions", "_state", "_structure")
+    __slots__ = ("_functions", "_live", "_observed", "_state", "_structure")
 
     def __init__(
         self, structure: RateFunction, coefficients: Sequence[Coefficient], functions: Sequence[Callable[..., Any]] = ()
@@ -33,6 +33,10 @@ class Bound:
         self._structure = structure
         self._state = [_array(c) for c in coefficients]
         self._functions = tuple(functions)
+        self._live = 0
+        """How many coefficients, the first ones, metrics change..."""
+        self._observed: Callable[..., Sequence[mx.array]] | None = None
+        """...and what ``observed(metric, *coefficients)`` makes of those."""
 
     @property
     def structure(self) -> RateFunction:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 SIGNS: dict[Any, str] = {
@@ -63,7 +62,7 @@ class Call(NamedTuple):
     def reduced(self) -> tuple[Any, ...]:
         """What makes a copy, as ``pickle`` wants it."""
         call = self.copied_by or self
-        return partial(call.function, **call.kwargs), call.args
+        return _called, (call.function, call.args, call.kwargs)
 
     def __str__(self) -> str:
         if self.function in SIGNS:
@@ -78,6 +77,10 @@ class Call(NamedTuple):
         for name, value in self.kwargs.items():
             if name not in options or _shown(value) != repr(options[name]):
                 yield name, value
+
+
+def _called(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return function(*args, **kwargs)
 
 
 def _shown(value: Any) -> str:

@@ -41,6 +41,17 @@ def finite(name: str, value: Any, *, at_least: float = -math.inf) -> Number:
     return number
 
 
+def measured(metric: Any) -> mx.array:
+    """A metric as a float32 array, not waited for; it may be infinite or NaN."""
+    if isinstance(metric, mx.array):
+        array = _scalar("metric", metric, mx.float32)
+        assert isinstance(array, mx.array)
+        return array
+    if _is_no_number(metric) or not hasattr(metric, "__float__"):
+        raise TypeError(f"metric must be a number, but got {metric!r}.")
+    return mx.array(float(metric), mx.float32)
+
+
 def positive(name: str, value: Any) -> Number:
     """``value`` as a float above 0."""
     number = finite(name, value)

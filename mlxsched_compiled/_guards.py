@@ -93,6 +93,10 @@ class Guards:
         except LookupError:
             return False
 
+    def follow(self, container: Any) -> bool:
+        """Whether ``container`` was found in the roots."""
+        return id(container) in self._seen
+
     def attributes(self) -> Iterator[tuple[Any, Any]]:
         """The dicts, lists and sets of attributes, each with a copy of what is in it."""
         return ((container, container.copy()) for container in self._containers)

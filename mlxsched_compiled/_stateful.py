@@ -165,7 +165,7 @@ class Stateful:
         of_optimizers = _schedulers(everything.optimizers) if self._updates else ()
         schedules = {id(s): s for s in [*self._schedules, *of_optimizers]}
         outputs = [self._guards.trees, modules, self._attribute_arrays, *([mx.random.state] if self._draws else [])]
-        inputs = [outputs, [s.state for s in schedules.values()]]
+        inputs = [outputs, [s.state for s in schedules.values() if not self._guards.follow(s.state)]]
         self._failures.clear()
         self._attribute_arrays[:] = self._guards.attribute_arrays.present()
         self._captured = outputs
@@ -266,8 +266,9 @@ def _put_step_first(state: dict[str, Any]) -> None:
 def _schedulers(optimizers: list[Any]) -> Iterator[Schedule]:
     """The schedules that optimizers were given."""
     for optimizer in optimizers:
-        schedulers = getattr(optimizer, "_schedulers", {}).values()
-        yield from (schedule for schedule in schedulers if isinstance(schedule, Schedule))
+        for scheduler in getattr(optimizer, "_schedulers", {}).values():
+            several = getattr(scheduler, "schedules", [scheduler])  # of a list of hyperparameters
+            yield from (schedule for schedule in several if isinstance(schedule, Schedule))
 
 
 def _restorer(guards: Guards) -> Callable[[], None]:

@@ -225,6 +225,58 @@ def one_cycle(
     peak = finite("peak", peak)
     init = peak / positive("div_factor", div_factor)
     final = init / positive("final_div_factor", final_div_factor)
+    return _one_cycle(init, peak, final, total_steps, warmup_fraction, shape, three_phase)
+
+
+@factory
+def one_cycle_momentum(
+    total_steps: int,
+    *,
+    low: Number = 0.85,
+    high: Number = 0.95,
+    warmup_fraction: float = 0.3,
+    shape: str = "cosine",
+    three_phase: bool = False,
+) -> Bound:
+    r"""The momentum beside ``one_cycle``: low where the rate is high.
+
+    .. math:: \mathrm{high} \to \mathrm{low} \to \mathrm{high}
+
+    along the shape, with its lowest at step ``warmup_fraction * total_steps - 1`` and its end at step
+    ``total_steps - 1``; in three phases, it is ``high`` in the third. For ``scheduled``. What goes so beside
+    ``cyclic(low, high, ...)`` is ``cyclic(0.9, 0.8, ...)``.
+
+    Args:
+        total_steps: Steps of the whole cycle, at least 1; later the momentum stays.
+        low: The momentum at the peak of the rate.
+        high: The momentum at the start and at the end.
+        warmup_fraction: The part of the steps in which the rate goes up, from 0 to 1 (to 0.5 in three phases).
+        shape: Of each phase: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+        three_phase: Whether the rate comes down in two phases.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If a number is not finite or out of range, or the shape is unknown.
+        TypeError: If an argument is not a number, or ``total_steps`` or ``warmup_fraction`` is an array.
+
+    Source: ``cycle_momentum`` of ``OneCycleLR`` in PyTorch.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import one_cycle_momentum
+        >>> one_cycle_momentum(100)(mx.array([0, 29, 64, 99, 1000]))
+        array([0.95, 0.85, 0.9, 0.95, 0.95], dtype=float32)
+    """
+    low, high = finite("low", low), finite("high", high)
+    return _one_cycle(high, low, high, total_steps, warmup_fraction, shape, three_phase)
+
+
+def _one_cycle(
+    init: Number, peak: Number, final: Number, total_steps: int, warmup_fraction: float, shape: str, three_phase: bool
+) -> Bound:
+    """From ``init`` to ``peak`` to ``final``."""
     total = static("total_steps", count("total_steps", total_steps))
     fraction = static("warmup_fraction", finite("warmup_fraction", warmup_fraction))
     if not 0 <= fraction <= (0.5 if three_phase else 1):

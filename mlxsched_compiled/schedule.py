@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import get_ident
 from typing import Any
@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from ._bound import Bound, Operand, as_bound, composite
 from ._call import Call
-from ._checks import Number, count, finite, is_fractional
+from ._checks import Number, count, finite, is_fractional, measured
 from ._graph import Graph, Inlined, inlined
 from ._rates import Function
 
@@ -52,7 +52,7 @@ class Schedule(Bound):
         Schedule(<function power_law at 0x...>, 0.1, 100)
     """
 
-    __slots__ = ("__weakref__", "_call", "_graph", "_is_constant", "_wholes")
+    __slots__ = ("__weakref__", "_call", "_graph", "_is_constant", "_observers", "_wholes")
 
     def __init__(self, rate: Callable[..., Any], *hyperparameters: Number) -> None:
         if not callable(rate):
@@ -65,13 +65,17 @@ class Schedule(Bound):
         """The schedule that computes what ``made`` does, made by ``call``."""
         schedule = cls.__new__(cls)
         Bound.__init__(schedule, made.structure, made.state, made._functions)
+        if not isinstance(made, Schedule):
+            schedule._live, schedule._observed = made._live, made._observed
         schedule._bind(call)
         return schedule
 
     def _bind(self, call: Call) -> None:
-        with suppress(ValueError, RuntimeError):  # what is being traced cannot be evaluated
-            mx.eval(self._state)
         self._call = call
+        self._observers = self._find_observers()
+        if not self._observers:  # what a metric decides is not waited for
+            with suppress(ValueError, RuntimeError):  # what is being traced cannot be evaluated
+                mx.eval(self._state)
         self._graph = Graph(self.structure)
         self._is_constant = False  # of a graph that does not have its state as an input
         self._wholes: WeakSet[Schedule] = WeakSet()  # schedules that are, or once were, made of this one
@@ -141,24 +145,94 @@ class Schedule(Bound):
             >>> schedule(0), schedule
             (array(0.2, dtype=float32), cosine_decay(init=0.2, decay_steps=100, end=0.0))
         """
-        if not hyperparameters:
-            return
-        undo: list[Callable[[], None]] = []
-        try:
-            self._become(self._call.changed(hyperparameters), undo)
-        except BaseException:
-            for step in reversed(undo):
-                step()
-            raise
+        if hyperparameters:
+            with _all_or_nothing() as undo:
+                made = self._call.changed(hyperparameters)
+                made._state[: self._live] = self._state[: self._live]
+                self._become(made, made._call, undo)
 
-    def _become(self, made: Schedule, undo: list[Callable[[], None]]) -> None:
-        """Takes over the hyperparameters of ``made``, and has what is made of this schedule made again."""
+    def observe(self, metric: Number) -> None:
+        """Tells the schedule a metric, such as the loss of a validation, once it is known.
+
+        It is for the ``reduce_on_plateau`` that this schedule is, or is made of; what else is made of it follows. Call
+        it between steps. Nothing is waited for: the next step computes what follows from the metric, in an eager loop,
+        in ``compiled_step`` and ``compiled_update``, and in any compiled step that captures ``schedule.state``. Nothing
+        is traced or built again.
+
+        Args:
+            metric: A number, or a 0-d array of any type.
+
+        Raises:
+            TypeError: If ``metric`` is no number, or there is nothing in the schedule that a metric could change.
+            ValueError: If ``metric`` is an array of more dimensions, this is called inside of ``compiled_step``, or the
+                schedule has been traced into a compiled function (or a ``vmap``) that does not capture its state.
+                Nothing is changed then.
+
+        Example:
+            >>> from mlxsched_compiled import constant, reduce_on_plateau, warmup
+            >>> schedule = warmup(reduce_on_plateau(constant(0.1), patience=1), 10)
+            >>> for loss in (3.0, 2.0, 2.0, 2.0):
+            ...     schedule.observe(loss)
+            >>> schedule(10)
+            array(0.01, dtype=float32)
+        """
+        if not self._observers:
+            raise TypeError(f"{self} takes no metrics, as what reduce_on_plateau returns does.")
+        if get_ident() in _listeners:
+            raise ValueError(f"{self} cannot observe inside a compiled step: return the metric, and observe it then.")
+        value = measured(metric)
+        with _all_or_nothing() as undo:
+            for schedule, _ in self._observers:
+                assert schedule._observed is not None
+                schedule._go_on_with(schedule._observed(value, *schedule._state), undo)
+
+    @property
+    def state(self) -> list[mx.array]:
+        """The coefficients, as a list that ``mx.compile(..., inputs=[..., schedule.state])`` can capture.
+
+        Captured, they can change while the step stays compiled. Not captured, they are constants of the step. Among
+        them is what metrics have done. That alone is restored by assigning a state that was saved; hyperparameters
+        stay as they are.
+        """
+        return self._state
+
+    @state.setter
+    def state(self, state: Sequence[mx.array]) -> None:
+        if self._observers:
+            saved = tuple((array.shape, array.dtype) for array in state)
+            if saved != self._types:
+                raise ValueError(
+                    f"{self} cannot go on with the state of another schedule, which has {len(saved)} arrays of other "
+                    f"shapes or types. Leave the state out, and it starts as new."
+                )
+            with _all_or_nothing() as undo:
+                for schedule, at in self._observers:
+                    schedule._go_on_with([state[i] for i in at], undo)
+
+    def _find_observers(self) -> list[tuple[Schedule, list[int]]]:
+        """The schedules that metrics change, this one or those it is made of, and where their live coefficients are."""
+        found = {self: [*range(self._live)]} if self._live else {}
+        at = {id(array): i for i, array in enumerate(self._state)}
+        for operand in self._call.operands():
+            for schedule, places in operand._observers if isinstance(operand, Schedule) else ():
+                try:
+                    found[schedule] = [at[id(operand._state[i])] for i in places]
+                except KeyError:
+                    raise ValueError(f"{self} would not follow the metrics that {operand} observes.") from None
+        return [*found.items()]
+
+    def _go_on_with(self, live: Sequence[mx.array], undo: list[Callable[[], None]]) -> None:
+        """Takes other live coefficients, and so does what is made of this schedule."""
+        self._become(Bound(self.structure, [*live, *self._state[self._live :]]), self._call, undo)
+
+    def _become(self, made: Bound, its_call: Call, undo: list[Callable[[], None]]) -> None:
+        """Takes over what ``its_call`` has ``made``, and has what is made of this schedule made again."""
         if self._is_constant:
             raise ValueError(
-                f"{self.__name__} cannot be retuned: it is part of a function of mx.compile (or mx.vmap) that does not "
-                f"have its state as an input, and would go on with the old numbers. Either let mx.compile(..., "
-                f"inputs=[..., schedule.state]) capture it, before the first call, or train with compiled_step or "
-                f"compiled_update."
+                f"{self.__name__} cannot be retuned, and cannot observe: it is part of a function of mx.compile (or "
+                f"mx.vmap) that does not have its state as an input, and would go on with the old numbers. Either let "
+                f"mx.compile(..., inputs=[..., schedule.state]) capture it, before the first call, or train with "
+                f"compiled_step or compiled_update."
             )
         if made.structure != self.structure or made._types != self._types:
             raise ValueError(
@@ -173,11 +247,13 @@ class Schedule(Bound):
 
         undo.append(restore)
         self._state[:] = made._state
-        self._call = made._call
+        self._call = its_call
         self._join_operands()
         for user in list(self._wholes):
             if any(operand is self for operand in user._call.operands()):
-                user._become(user._call.changed({}), undo)
+                remade = user._call.changed({})
+                remade._state[: user._live] = user._state[: user._live]
+                user._become(remade, remade._call, undo)
 
     def __mlx_array__(self) -> mx.array:
         """Tells whoever takes a schedule for a number that it is none."""
@@ -219,7 +295,11 @@ class Schedule(Bound):
         return str(self._call)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return self._call.reduced()
+        live = [array.tolist() for array in self._state[: self._live]]
+        return (*self._call.reduced(), live) if live else self._call.reduced()
+
+    def __setstate__(self, live: list[Any]) -> None:
+        self._state[: self._live] = [mx.array(value, mx.float32) for value in live]
 
 
 Schedule.__module__ = "mlxsched_compiled"  # where pickles look for it
@@ -237,6 +317,19 @@ _OPERATIONS: dict[Any, Callable[..., mx.array]] = {
     operator.neg: lambda step, parts: -parts[0](step),
 }
 """The rate that an operator makes of rates."""
+
+
+@contextmanager
+def _all_or_nothing() -> Iterator[list[Callable[[], None]]]:
+    """Collects what undoes the changes made so far, and does it if one fails."""
+    undo: list[Callable[[], None]] = []
+    try:
+        yield undo
+    except BaseException:
+        for step in reversed(undo):
+            step()
+        raise
+
 
 _listeners: dict[int, list[Schedule]] = {}
 """Threads that want to know which schedules they call, and those called."""

@@ -38,16 +38,16 @@ class Library(dict[str, Any]):
         return self.find(name)
 
 
-def _stepped(make: Callable[[Any], Any], lr: float) -> Rates:
-    """The rates of a scheduler that is made for an optimizer, and stepped."""
+def _stepped(make: Callable[[Any], Any], lr: float, what: str = "lr") -> Rates:
+    """The rates of a scheduler that is made for an optimizer, and stepped; or what else of the optimizer it sets."""
 
     def rates(steps: list[int]) -> list[float]:
         import torch
 
-        scheduler = make(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr))
+        scheduler = make(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr, momentum=0.9))
         found = []
         for _ in range(max(steps) + 1):
-            found.append(float(scheduler.get_last_lr()[0]))
+            found.append(float(scheduler.optimizer.param_groups[0][what]))
             scheduler.step()
         return [found[step] for step in steps]
 
@@ -58,9 +58,11 @@ def _torch(name: str) -> Callable[..., Rates]:
     def call(lr: float = 0.1, **options: Any) -> Rates:
         import torch
 
-        if name in ("CyclicLR", "OneCycleLR"):  # which set the rate themselves, and would set a momentum
-            options["cycle_momentum"] = False
-        return _stepped(lambda optimizer: getattr(torch.optim.lr_scheduler, name)(optimizer, **options), lr)
+        sets_momentum = options.get("cycle_momentum", False)  # and then that is asked for
+        if name in ("CyclicLR", "OneCycleLR"):
+            options["cycle_momentum"] = sets_momentum
+        make = getattr(torch.optim.lr_scheduler, name)
+        return _stepped(lambda optimizer: make(optimizer, **options), lr, "momentum" if sets_momentum else "lr")
 
     return call
 

@@ -273,6 +273,11 @@ def one_cycle(
     return curve
 
 
+def one_cycle_momentum(total_steps: int, *, low: float = 0.85, high: float = 0.95, **options: Any) -> Curve:
+    """high, low, high (, high), at the knots of one_cycle"""
+    return one_cycle(low, total_steps, div_factor=low / high, final_div_factor=1.0, **options)
+
+
 def join_schedules(schedules: Sequence[Callable[[Any], Any] | float], boundaries: Sequence[int]) -> Curve:
     """schedules[k] at t - boundaries[k-1] from that step on; numbers and plain functions are schedules too."""
     curves = [_curve(schedule) for schedule in schedules]
@@ -349,6 +354,11 @@ def clip(schedule: Any, low: float | None = None, high: float | None = None) -> 
     """No lower than low, no higher than high"""
     lowest, highest = -np.inf if low is None else float32(low), np.inf if high is None else float32(high)
     return lambda step: np.minimum(np.maximum(_curve(schedule)(step), lowest), highest)
+
+
+def reduce_on_plateau(schedule: Any, *, min_rate: float = 0.0, **rules: Any) -> Curve:
+    """schedule(t), no lower than min_rate: no metric was observed"""
+    return lambda step: np.maximum(_curve(schedule)(step), float32(min_rate))
 
 
 def delay(schedule: Any, steps: int) -> Curve:

@@ -272,6 +272,20 @@ TABLE: dict[str, Row] = {
         kernels=3,
         bad={"warmup_fraction": [0.6]},
     ),
+    "one_cycle_momentum": Row(
+        lambda m, p: m.one_cycle_momentum(_n(p), low=0.8 + p / 9, high=0.9 + p / 9, warmup_fraction=0.3 + p / 9),
+        kernels=2,
+        fixed="total_steps warmup_fraction",
+        bad={"warmup_fraction": [-0.1, 1.1]},
+    ),
+    "one_cycle_momentum, linear": Row(
+        lambda m, p: m.one_cycle_momentum(_n(p), low=0.8 + p / 9, shape="linear"), bad={"shape": _STEEP}
+    ),
+    "one_cycle_momentum, three phases": Row(
+        lambda m, p: m.one_cycle_momentum(_n(p), high=0.9 + p / 9, warmup_fraction=0.3 + p / 9, three_phase=True),
+        kernels=3,
+        bad={"warmup_fraction": [0.6]},
+    ),
     "warmup": Row(_warm, zero="steps"),
     "warmup, rex": Row(
         lambda m, p: m.warmup(m.inverse_sqrt_decay(p, _n(p)), _n(p, 50), p / 7, shape="rex"), bad={"shape": _STEEP}
@@ -311,6 +325,21 @@ TABLE: dict[str, Row] = {
     "clip": Row(lambda m, p: m.clip(m.linear_schedule(p, 0, _n(p)), p / 5, 0.9 * p), alone=True),
     "clip of a product": Row(
         lambda m, p: m.clip(product(_warm_restarts(m, p), m.constant(2 + p)), low=p / 3), kernels=2
+    ),
+    "reduce_on_plateau": Row(
+        lambda m, p: m.reduce_on_plateau(
+            m.cosine_decay(p, _n(p)),
+            factor=0.5 + p,
+            patience=_n(p, 10),
+            threshold=p / 100,
+            threshold_mode="abs",
+            mode="max",
+            cooldown=_n(p, 20),
+            min_rate=p / 9,
+        ),
+        zero="patience cooldown",
+        fixed="threshold_mode mode",
+        bad={"factor": [1, -0.1], "threshold": _NEGATIVE, "threshold_mode": ["relative"], "mode": ["low"]},
     ),
     "delay": Row(lambda m, p: m.delay(m.exponential_decay(p, 1 - p / 1000), _n(p, 30)), zero="steps"),
     "staircase": Row(lambda m, p: m.staircase(m.exponential_decay(p, 0.9 - p / 9, decay_steps=_n(p, 30)), _n(p, 7))),

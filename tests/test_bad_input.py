@@ -117,12 +117,16 @@ def test_values_out_of_range(row: Row) -> None:
             _refuses(ValueError, name, parameter.make, value)
 
 
+KNOWN = {
+    "cyclic: mode": ["triangular", "triangular2", "exp_range"],
+    "reduce_on_plateau: mode": ["min", "max"],
+    "reduce_on_plateau: threshold_mode": ["rel", "abs"],
+}
+
+
 @each_parameter(str)
 def test_an_unknown_word_lists_the_known_ones(parameter: Parameter) -> None:
-    known = (
-        ["triangular", "triangular2", "exp_range"] if parameter.name == "mode" else ["linear", "cosine", "sqrt", "rex"]
-    )
-    for word in known:
+    for word in KNOWN.get(f"{parameter.factory}: {parameter.name}", ["linear", "cosine", "sqrt", "rex"]):
         parameter.make(word)
         with pytest.raises(ValueError, match=repr(word)):
             parameter.make("steep")

@@ -16,12 +16,13 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import mlx.optimizers as optim
 import pytest
 
 import mlxsched_compiled as ours
 
 from .measuring import ROOT
-from .training import Training, assert_close, batches, bits, by_update, flat, mse
+from .training import Training, assert_close, batches, bits, by_update, flat, mse, warm_cosine
 
 LAUNCHER = Path(sys.executable).with_name("mlx.launch")
 SECONDS = 100
@@ -80,6 +81,12 @@ RUNS: dict[str, Callable[[], Training]] = {
     "update": lambda: Training(by_update),
     "weighted": lambda: Training(ours.compiled_step, loss_fn=_by_rows, weighted=True),
     "weighted, accumulated": lambda: Training(ours.compiled_step, loss_fn=_by_rows, weighted=True, accumulate=2),
+    "hyperparameters": lambda: Training(
+        ours.compiled_step,
+        optimizer=ours.scheduled(
+            optim.AdamW, learning_rate=warm_cosine(), weight_decay=warm_cosine(0.1), betas=[0.9, warm_cosine(0.9)]
+        ),
+    ),
 }
 
 

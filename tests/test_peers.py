@@ -98,6 +98,7 @@ FORMULAS: dict[str, Formula] = {
     "MultiplicativeLR(": lambda t: LR * 0.95**t,
     "SequentialLR(": lambda t: LR * 0.1 if t < 20 else LR * 0.99 ** (t - 20),
     "ChainedScheduler(": lambda t: LR * (0.1 if t < 20 else 1) * 0.99**t,
+    "ReduceLROnPlateau(": lambda t: LR,  # no metric was observed; see test_plateau.py
     "SWALR(": lambda t: _cosine(min(t, 10), 10, LR, LR / 2),
     "StepLR(lr=0.001, step_size=30, gamma=0.9), stepped": lambda t: LR * 0.9 ** (t // 100 // 30),
     "get_scheduler('constant',": lambda t: LR,

@@ -40,6 +40,16 @@ SETUPS: dict[str, tuple[Callable[[], Any], dict[str, Any], list[int]]] = {
         {},
         [5],
     ),
+    "hyperparameters": (
+        lambda: ours.scheduled(
+            optim.AdamW,
+            learning_rate=ours.warmup(ours.reduce_on_plateau(0.05), 6),
+            weight_decay=ours.cosine_decay(0.1, 20, 0.2),
+            betas=[0.9, ours.linear_schedule(0.9, 0.99, 15)],
+        ),
+        {},
+        [5, 17],
+    ),
     # Between two calls of one update, twice, and after the update.
     "accumulation": (lambda: optim.AdamW(warm_cosine()), {"accumulate": 3}, [4, 5, 6]),
 }

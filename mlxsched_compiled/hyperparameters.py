@@ -1,0 +1,357 @@
+"""Any hyperparameter of an optimizer on a schedule.
+
+An optimizer of MLX puts every name among its ``_schedulers`` through its schedule, before each update, into its state.
+It only has to be read from there, and the optimizer reads an attribute: so the class is derived from, with properties
+in place of the attributes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, TypeVar
+
+import mlx.core as mx
+from mlx.optimizers import MultiOptimizer, Optimizer
+
+from ._bound import Operand
+from ._checks import finite
+from ._graph import applied
+from ._weak import Weak
+from .decays import constant
+from .schedule import Schedule
+
+O = TypeVar("O", bound=Optimizer)  # noqa: E741
+
+
+def scheduled(optimizer_class: type[O], /, **arguments: Any) -> O:
+    r"""An optimizer, any of whose numeric hyperparameters may follow a schedule.
+
+    .. math:: h_t = \mathrm{schedule}_h(t), \qquad w_{t+1} = \mathrm{update}(w_t, g_t; \eta_t, h_t, \ldots)
+
+    The values of the step stand in ``optimizer.state``, under the names of the arguments, as the learning rate does;
+    ``optimizer.weight_decay`` shows the value as a number. Assigning a number there replaces the schedule; assigning a
+    number to a number is seen by compiled steps, and nothing is traced again.
+
+    The coefficients of the schedules stand in ``optimizer.state["schedules"]``. So a compiled step that captures
+    ``optimizer.state`` follows ``retune`` and ``observe``. A state that is assigned, as from a checkpoint, does not
+    change them: hyperparameters are what the program says. What metrics have done (``observe``) is restored.
+
+    Args:
+        optimizer_class: A class of ``mlx.optimizers``, or one derived from them.
+        **arguments: What to make it with, by name. In place of a number, or of a number in a list (``betas``), there
+            may be a schedule or a plain function of the step. A number is data of the graph as well; a
+            ``learning_rate`` is what it always is in MLX.
+
+    Returns:
+        An optimizer of that class.
+
+    Raises:
+        TypeError: If there is no such argument, it has a schedule and is not a number (``nesterov``, ``ns_steps``), or
+            the class does not keep it in an attribute of its name.
+        ValueError: If a number is not finite, or what the class raises for the numbers and the first values.
+
+    Source: ``inject_hyperparams`` in Optax.
+
+    Example:
+        >>> import mlx.core as mx, mlx.nn as nn, mlx.optimizers as optim
+        >>> from mlxsched_compiled import compiled_step, cosine_decay, linear_schedule, scheduled
+        >>> optimizer = scheduled(
+        ...     optim.AdamW,
+        ...     learning_rate=cosine_decay(1e-3, 100),
+        ...     weight_decay=linear_schedule(0.1, 0.2, 100),
+        ...     betas=[0.9, linear_schedule(0.95, 0.999, 100)],
+        ... )
+        >>> model = nn.Linear(4, 1)
+        >>> step = compiled_step(lambda model, x: (model(x) ** 2).mean(), model, optimizer)
+        >>> for _ in range(51):
+        ...     loss = step(mx.ones((2, 4)))
+        >>> optimizer.weight_decay, optimizer.betas
+        (0.15, (0.9, 0.9745))
+    """
+    if not (isinstance(optimizer_class, type) and issubclass(optimizer_class, Optimizer)):
+        raise TypeError(f"optimizer_class must be a class of optimizers, but got {optimizer_class!r}.")
+    if issubclass(optimizer_class, MultiOptimizer):
+        raise TypeError(
+            "optimizer_class must not be MultiOptimizer: make the optimizers that it is given by scheduled."
+        )
+    parameters = _parameters(optimizer_class)
+    known = [name for name, parameter in parameters.items() if _is_numeric(parameter)]
+    for name, value in arguments.items():
+        _check(optimizer_class.__name__, name, value, parameters, known)
+    # MLX itself has the learning rate in the state.
+    names = [n for n, v in arguments.items() if n in known and n != "learning_rate" and v is not None]
+    derived: Any = _derived(optimizer_class, tuple(names))  # type: ignore[arg-type]
+    optimizer = derived.__new__(derived)
+    hyperparameters = optimizer._hyperparameters = _Hyperparameters(optimizer_class, arguments)
+    passed = {name: _for_constructor(name, arguments[name]) for name in names}
+    optimizer.__init__(**{**arguments, **passed})
+    kept, hyperparameters.in_constructor = hyperparameters.in_constructor, None
+    for name, value in passed.items():
+        if _elements(kept.get(name)) != _elements(value):
+            raise TypeError(
+                f"{name} of {optimizer_class.__name__} cannot be scheduled: the constructor does not keep what it is "
+                f"given in an attribute of that name."
+            )
+        optimizer._put(name, arguments[name])
+    optimizer._adopt(optimizer._state)
+    made: O = optimizer
+    return made
+
+
+class _Hyperparameters:
+    """What a scheduled optimizer knows of itself: not in its attributes, which are part of a graph."""
+
+    def __init__(self, optimizer_class: type[Optimizer], arguments: dict[str, Any]) -> None:
+        self.optimizer_class = optimizer_class
+        self.arguments = {n: list(v) if isinstance(v, list) else v for n, v in arguments.items()}
+        self.schedules: dict[str, list[Schedule]] = {}
+        self.in_constructor: Any = {}
+        """The attributes that the constructor has set; None when it is done."""
+        self.dtype: mx.Dtype | None = None
+        """Of the gradient at hand, in an update."""
+
+
+class _Several:
+    """The schedules of a list of hyperparameters."""
+
+    def __init__(self, schedules: list[Schedule]) -> None:
+        self.schedules = schedules
+
+    @property
+    def state(self) -> list[list[mx.array]]:
+        """Those of the schedules."""
+        return [schedule.state for schedule in self.schedules]
+
+    @state.setter
+    def state(self, state: list[list[mx.array]]) -> None:
+        for schedule, its in zip(self.schedules, state, strict=False):
+            if its:
+                schedule.state = its
+
+    def __call__(self, step: mx.array) -> list[mx.array]:
+        return [schedule(step) for schedule in self.schedules]
+
+
+class _Scheduled:
+    """The methods that a scheduled optimizer has before those of its class."""
+
+    _hyperparameters: _Hyperparameters
+    _schedulers: dict[str, Any]
+    _state: dict[str, Any]
+
+    def init(self, parameters: dict[str, Any]) -> None:
+        """Initializes the state."""
+        if taken := {"schedules", *self._hyperparameters.schedules}.intersection(parameters):
+            raise ValueError(f"{min(taken)} is a parameter of the model and has that place in the optimizer's state.")
+        super().init(parameters)  # type: ignore[misc]
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        """The update of one parameter."""
+        its = self._hyperparameters
+        its.dtype = gradient.dtype
+        try:
+            updated: mx.array = super().apply_single(gradient, parameter, state)  # type: ignore[misc]
+        finally:
+            its.dtype = None
+        return updated
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The optimizer's state."""
+        its: dict[str, Any] = super().state  # type: ignore[misc]
+        return its
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        if self._hyperparameters.in_constructor is None:
+            self._adopt(state)
+        super(_Scheduled, type(self)).state.fset(self, state)  # type: ignore[misc]
+
+    @property
+    def learning_rate(self) -> Any:
+        """The learning rate of the last step."""
+        return super().learning_rate  # type: ignore[misc]
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self._hyperparameters.arguments["learning_rate"] = value
+        self._schedulers.pop("learning_rate", None)
+        self._state.get("schedules", {}).pop("learning_rate", None)
+        if isinstance(value, Schedule):
+            self._state["schedules"]["learning_rate"] = value.state
+        if callable(value):
+            self._schedulers["learning_rate"] = value
+            value = value(self._state["step"])
+        super(_Scheduled, type(self)).learning_rate.fset(self, value)  # type: ignore[misc]
+
+    def _get(self, name: str) -> Any:
+        its = self._hyperparameters
+        if its.in_constructor is not None:
+            if name not in its.in_constructor:
+                raise AttributeError(f"{its.optimizer_class.__name__} has no {name} yet.")
+            return its.in_constructor[name]
+        value = self._state[name]
+        if isinstance(value, (list, tuple)):
+            return tuple(self._weak(element) for element in value)
+        return self._weak(value)
+
+    def _weak(self, value: mx.array) -> Weak:
+        dtype = self._hyperparameters.dtype
+        return Weak(value) if dtype is None else Weak(value, dtype, is_used=True)
+
+    def _set(self, name: str, value: Any) -> None:
+        its = self._hyperparameters
+        if its.in_constructor is not None:
+            its.in_constructor[name] = value
+            return
+        parameters = _parameters(its.optimizer_class)
+        _check(its.optimizer_class.__name__, name, value, parameters, [name])
+        self._put(name, value)
+
+    def _put(self, name: str, value: Any) -> None:
+        """Makes ``value`` the hyperparameter. A number in a number's place becomes its schedule's coefficient."""
+        its = self._hyperparameters
+        before = dict(zip(range(len(_elements(value))), its.schedules.get(name, ()), strict=False))
+        were = _elements(its.arguments[name])
+        schedules = []
+        for i, (element, was) in enumerate(zip(_elements(value), were, strict=True)):
+            schedule = before.get(i)
+            if schedule is None or callable(element) or callable(was):
+                schedule = _as_schedule(name, element)
+            else:
+                schedule.retune(value=element)
+            schedules.append(schedule)
+        several = isinstance(value, (list, tuple))
+        its.arguments[name] = list(value) if isinstance(value, list) else value
+        if schedules != list(before.values()):
+            its.schedules[name] = schedules
+            self._schedulers[name] = _Several(schedules) if several else schedules[0]
+            if "schedules" in self._state:
+                self._state["schedules"][name] = self._schedulers[name].state
+        values = [_rate(schedule, self._state["step"]) for schedule in schedules]
+        self._state[name] = values if several else values[0]
+
+    def _adopt(self, state: dict[str, Any]) -> None:
+        """Puts the coefficients of the schedules into a state, and takes out of it what metrics have done."""
+        saved = state.get("schedules", {})
+        ours = {n: s for n, s in self._schedulers.items() if isinstance(s, (Schedule, _Several))}
+        for name in ours.keys() & saved.keys():
+            ours[name].state = saved[name]
+        state["schedules"] = {name: scheduler.state for name, scheduler in ours.items()}
+        for name, schedules in self._hyperparameters.schedules.items():
+            if name not in state:
+                values = [_rate(schedule, state["step"]) for schedule in schedules]
+                state[name] = values if isinstance(self._schedulers[name], _Several) else values[0]
+
+    def __repr__(self) -> str:
+        its = self._hyperparameters
+        words = [its.optimizer_class.__name__, *(f"{name}={value!r}" for name, value in its.arguments.items())]
+        return f"scheduled({', '.join(words)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        its = self._hyperparameters
+        attributes = {n: v for n, v in vars(self).items() if n not in ("_hyperparameters", "_schedulers")}
+        attributes["_state"] = {n: v for n, v in self._state.items() if n != "schedules"}
+        return _copied, (its.optimizer_class, its.arguments, attributes)
+
+
+def _copied(optimizer_class: type[Optimizer], arguments: dict[str, Any], attributes: dict[str, Any]) -> Any:
+    copied: Any = scheduled(optimizer_class, **arguments)
+    vars(copied).update(attributes)
+    copied._adopt(copied._state)
+    return copied
+
+
+@cache
+def _derived(optimizer_class: type[Optimizer], names: tuple[str, ...]) -> type[Optimizer]:
+    properties = {name: _attribute(name) for name in names}
+    about = {n: getattr(optimizer_class, n) for n in ("__module__", "__qualname__", "__doc__")}
+    return type(optimizer_class.__name__, (_Scheduled, optimizer_class), {**properties, **about})
+
+
+def _attribute(name: str) -> property:
+    return property(lambda self: self._get(name), lambda self, value: self._set(name, value))
+
+
+def _parameters(optimizer_class: type[Optimizer]) -> dict[str, Any]:
+    """Those of the constructor, and where it passes others on, of those that it derives from."""
+    from inspect import Parameter, signature  # slow to import, as difflib below
+
+    found: dict[str, Any] = {}
+    for each in optimizer_class.__mro__:
+        if "__init__" in vars(each):
+            parameters = list(signature(each.__init__).parameters.values())[1:]  # type: ignore[misc]
+            for parameter in parameters:
+                if parameter.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL):
+                    found.setdefault(parameter.name, parameter)
+            if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+                break
+    return found
+
+
+def _is_numeric(parameter: Any) -> bool:
+    """Whether a hyperparameter is a number, or a list of them, rather than structure: True, or how many times."""
+    if isinstance(parameter.default, (bool, str)):
+        return False
+    annotation = parameter.annotation
+    return annotation is parameter.empty or any(word in str(annotation) for word in ("float", "array", "Any"))
+
+
+def _check(class_name: str, name: str, value: Any, parameters: dict[str, Any], known: list[str]) -> None:
+    if name not in parameters:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, parameters, 1)
+        hint = f" Is it {near[0]}?" if near else ""
+        raise TypeError(f"{class_name} has no argument {name}.{hint} {_listing(known)}")
+    elements = _elements(value)
+    if name not in known:
+        if any(callable(element) and not isinstance(element, type) for element in elements):
+            raise TypeError(
+                f"{name} of {class_name} is not a number but structure: part of the graph. {_listing(known)}"
+            )
+        return
+    if name == "learning_rate" or value is None:
+        return
+    default = parameters[name].default
+    if isinstance(default, (list, tuple)):
+        if not isinstance(value, (list, tuple)) or len(value) != len(default):
+            raise TypeError(f"{name} of {class_name} must be a list of {len(default)}, but got {value!r}.")
+    elif isinstance(default, (int, float)) and isinstance(value, (list, tuple)):
+        raise TypeError(f"{name} of {class_name} must be a number or a schedule, but got {value!r}.")
+    for i, element in enumerate(elements):
+        if not callable(element):
+            finite(f"{name}[{i}]" if isinstance(value, (list, tuple)) else name, element)
+
+
+def _listing(known: list[str]) -> str:
+    return f"What can be scheduled: {', '.join(known)}."
+
+
+def _elements(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _as_schedule(name: str, value: Operand) -> Schedule:
+    if isinstance(value, Schedule):
+        return value
+    return Schedule(value) if callable(value) else constant(finite(name, value))
+
+
+def _rate(schedule: Schedule, step: mx.array) -> mx.array:
+    """The rate at a step, without a kernel being built."""
+    return applied(schedule.structure, step, *schedule.state)
+
+
+def _for_constructor(name: str, value: Any) -> Any:
+    """Numbers in place of schedules, which a constructor may check: the first values."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_for_constructor(name, element) for element in value)
+    if not callable(value):
+        return value
+    first = _rate(_as_schedule(name, value), mx.array(0, mx.uint64)).item()
+    return first or _USED
+
+
+_USED = 1e-38
+"""In place of 0, from which a schedule may start: what does is in use all the same."""

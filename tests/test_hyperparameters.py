@@ -1,0 +1,546 @@
+"""``scheduled``: any hyperparameter on a schedule, in every optimizer of MLX, as if attributes were set each step."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten, tree_unflatten
+
+import mlxsched_compiled as ours
+from mlxsched_compiled import Schedule, scheduled
+from mlxsched_compiled._kernels import kernels
+
+from .measuring import requires_compile
+from .training import (
+    TOOLS,
+    WAYS,
+    Composed,
+    Step,
+    Training,
+    assert_close,
+    batches,
+    bits,
+    by_hand,
+    mlp,
+    mse,
+    with_all_ways,
+)
+
+RATE = 0.01
+
+
+def _up(low: float, high: float) -> Schedule:
+    return ours.linear_schedule(low, high, 10)
+
+
+Case: TypeAlias = tuple[Callable[..., optim.Optimizer], dict[str, Any]]
+CASES: dict[str, Case] = {
+    "SGD": (optim.SGD, {"momentum": _up(0.5, 0.9), "weight_decay": _up(0, 0.1), "dampening": _up(0.1, 0.4)}),
+    "SGD, nesterov": (optim.SGD, {"momentum": _up(0.1, 0.9), "nesterov": True}),
+    "RMSprop": (optim.RMSprop, {"alpha": _up(0.9, 0.99), "eps": _up(1e-8, 1e-3)}),
+    "Adagrad": (optim.Adagrad, {"eps": _up(1e-8, 1e-3)}),
+    "AdaDelta": (optim.AdaDelta, {"rho": _up(0.8, 0.9), "eps": _up(1e-6, 1e-3)}),
+    "Adam": (optim.Adam, {"betas": [_up(0.8, 0.9), _up(0.9, 0.999)], "eps": _up(1e-8, 1e-3)}),
+    "Adam, one of betas": (optim.Adam, {"betas": [0.9, _up(0.9, 0.999)], "bias_correction": True}),
+    "AdamW": (optim.AdamW, {"weight_decay": ours.cosine_decay(0.1, 10), "betas": (_up(0.8, 0.9), 0.99)}),
+    "Adamax": (optim.Adamax, {"betas": [_up(0.8, 0.9), _up(0.9, 0.999)], "eps": _up(1e-8, 1e-3)}),
+    "Lion": (optim.Lion, {"weight_decay": _up(0.1, 0.2), "betas": [_up(0.8, 0.9), 0.99]}),
+    "Muon": (optim.Muon, {"momentum": _up(0.85, 0.95), "weight_decay": _up(0.1, 0.2), "ns_steps": 3}),
+    "Adafactor": (
+        optim.Adafactor,
+        {
+            "relative_step": False,
+            "eps": (1e-30, _up(1e-3, 0.1)),
+            "clip_threshold": _up(0.5, 1),
+            "decay_rate": _up(-0.8, -0.5),
+            "beta_1": _up(0.8, 0.9),
+            "weight_decay": _up(0.01, 0.1),
+        },
+    ),
+}
+"""For each optimizer of MLX all that can be scheduled."""
+ROUNDS = {"Adam, one of betas", "AdamW", "Lion"}
+"""Those with a beta that is a number: of it Python computes ``1 - b`` in float64."""
+with_all_cases = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def _make(case: Case, rate: Any = RATE) -> Any:
+    optimizer_class: Any = case[0]
+    return scheduled(optimizer_class, learning_rate=rate, **case[1])
+
+
+def _model(dtype: mx.Dtype = mx.float32) -> nn.Module:
+    model = mlp()
+    model.set_dtype(dtype)
+    return model
+
+
+def _at(value: Any, step: int) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_at(element, step) for element in value)
+    return value(step).item() if isinstance(value, Schedule) else value
+
+
+def _attributes_set(case: Case, dtype: mx.Dtype, count: int) -> Training:
+    """What users of MLX write: an eager loop that sets the attributes before each step."""
+    first = {n: _at(v, 1) for n, v in case[1].items()}
+    training = Training(WAYS["eager"], _model(dtype), case[0](learning_rate=RATE, **first))
+    for step, batch in enumerate(batches(count, dtype=dtype)):
+        for name, value in case[1].items():
+            setattr(training.optimizer, name, _at(value, step))
+        training.train([batch])
+    return training
+
+
+def _without_values(optimizer: Any, case: Case) -> dict[str, Any]:
+    """The state that the optimizer has without ``scheduled``."""
+    return {n: v for n, v in optimizer.state.items() if n not in case[1] and n != "schedules"}
+
+
+@with_all_cases
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
+def test_it_is_what_setting_the_attributes_is(case: Case, dtype: mx.Dtype, request: pytest.FixtureRequest) -> None:
+    theirs = _attributes_set(case, dtype, 12)
+    here = Training(WAYS["eager"], _model(dtype), _make(case)).train(batches(12, dtype=dtype))
+    found = [[t.model.parameters(), _without_values(t.optimizer, case)] for t in (here, theirs)]
+    if request.node.callspec.id.partition("-")[2] in ROUNDS and dtype == mx.float32:
+        assert_close(*found, rtol=1e-5, atol=1e-5)
+    else:
+        assert bits(found[0]) == bits(found[1])
+
+
+@with_all_cases
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
+@pytest.mark.parametrize("way", [*TOOLS.values(), by_hand], ids=[*TOOLS, "by hand"])
+def test_compiled_is_eager_to_the_bit(way: Callable[..., Step], case: Case, dtype: mx.Dtype) -> None:
+    """And no type of the parameters or of the state changes."""
+    data = batches(6, dtype=dtype)
+    found = []
+    for each in (WAYS["eager"], way):
+        training = Training(each, _model(dtype), _make(case, ours.cosine_decay(RATE, 20)))
+        training.optimizer.init(training.model.trainable_parameters())
+        before = _types(training)
+        training.train(data)
+        assert _types(training) == before
+        found.append(training)
+    if case[0] is optim.Muon and dtype == mx.float32:  # so it is with MLX's own, without a schedule
+        assert_close(*(training.arrays() for training in found))
+    else:
+        assert found[0].bits() == found[1].bits()
+
+
+def _types(training: Training) -> dict[str, str]:
+    return {name: kind for name, (kind, _) in bits(training.model.parameters(), training.optimizer.state).items()}
+
+
+@with_all_cases
+def test_the_value_of_the_step_is_in_the_state_and_in_the_attribute(
+    case: Case,
+) -> None:
+    optimizer = _make(case)
+    training = Training(ours.compiled_step, optimizer=optimizer)
+    for step in (0, 0, 1, 2):  # before the first step, and after each
+        for name, value in case[1].items():
+            if name in ("nesterov", "ns_steps", "relative_step", "bias_correction"):
+                assert getattr(optimizer, name) is value
+                continue
+            expected: Any = np.float32(_at(value, step)).tolist()
+            stands, shown = optimizer.state[name], getattr(optimizer, name)
+            if isinstance(value, (list, tuple)):
+                assert ([float(v) for v in stands], [float(v) for v in shown]) == (expected, expected)
+            else:
+                assert (stands.item(), float(shown), f"{shown:.3f}") == (expected, expected, f"{expected:.3f}")
+        training.train(1)
+    assert training.step.traces == 1  # type: ignore[attr-defined]
+    assert isinstance(optimizer, case[0])  # type: ignore[arg-type]
+    assert type(optimizer).__name__ == case[0].__name__
+
+
+def test_it_prints_as_the_call_that_made_it() -> None:
+    optimizer = scheduled(optim.AdamW, learning_rate=1e-3, weight_decay=ours.cosine_decay(0.1, 9), betas=[0.9, 0.99])
+    text = "scheduled(AdamW, learning_rate=0.001, weight_decay=cosine_decay(init=0.1, decay_steps=9, end=0.0), "
+    assert repr(optimizer) == text + "betas=[0.9, 0.99])"
+    optimizer.weight_decay = 0.5
+    assert "weight_decay=0.5" in repr(optimizer)
+    assert (
+        repr(scheduled(optim.Lion, learning_rate=1, betas=(0.9, 0.99)))
+        == "scheduled(Lion, learning_rate=1, betas=(0.9, 0.99))"
+    )
+
+
+@with_all_ways
+def test_retuning_is_followed(way: Callable[..., Step]) -> None:
+    decay, beta = _up(0.1, 0.2), _up(0.8, 0.9)
+    optimizer = scheduled(optim.AdamW, learning_rate=_up(0.01, 0.02), weight_decay=2 * decay, betas=[beta, 0.9])
+    training = Training(way, optimizer=optimizer).train(2)
+    decay.retune(init=0.4)
+    beta.retune(end=0.5)
+    training.train(1)
+    assert optimizer.state["weight_decay"].item() == (2 * decay)(2).item()
+    assert optimizer.state["betas"][0].item() == beta(2).item()
+    assert optimizer.state["schedules"]["betas"][0] is beta.state
+
+
+def test_a_step_by_hand_follows_at_every_shape() -> None:
+    decay = _up(0.1, 0.2)
+    optimizer = scheduled(optim.AdamW, learning_rate=_up(0.01, 0.02), weight_decay=decay)
+    training = Training(by_hand, optimizer=optimizer)
+    data = [batches(1, size=size)[0] for size in (3, 5, 3, 5)]
+    training.train(data[:2])
+    decay.retune(init=0.4)
+    optimizer._schedulers["learning_rate"].retune(init=0.5)
+    for step, batch in enumerate(data[2:], 2):
+        training.train([batch])
+        assert optimizer.state["weight_decay"].item() == decay(step).item()
+        assert optimizer.learning_rate.item() == optimizer._schedulers["learning_rate"](step).item()
+
+
+@with_all_ways
+def test_numbers_are_data(way: Callable[..., Step]) -> None:
+    """Assigned, the next step has them, without a trace; where a schedule was, it goes."""
+    optimizer: Any = scheduled(optim.AdamW, learning_rate=0.01, weight_decay=0.1, betas=[0.9, _up(0.9, 0.99)])
+    plain: Any = optim.AdamW(0.01, weight_decay=0.1)
+    training, eager = Training(way, optimizer=optimizer), Training(WAYS["eager"], optimizer=plain)
+    before = None
+    for step, batch in enumerate(batches(6)):
+        plain.betas = [0.9, _up(0.9, 0.99)(step).item()]
+        if step == 2:
+            optimizer.weight_decay = plain.weight_decay = 0.3
+            before = getattr(training.step, "traces", 0)
+        if step == 4:
+            assert getattr(training.step, "traces", 0) == before
+            optimizer.betas = [0.8, 0.95]
+            optimizer.learning_rate = plain.learning_rate = 0.02
+        if step >= 4:
+            plain.betas = [0.8, 0.95]
+        training.train([batch])
+        eager.train([batch])
+        assert_close(training.model.parameters(), eager.model.parameters())
+    assert float(optimizer.weight_decay) == pytest.approx(0.3)
+    assert [float(b) for b in optimizer.betas] == [pytest.approx(0.8), pytest.approx(0.95)]
+
+
+@with_all_ways
+def test_a_number_replaces_a_schedule_and_a_schedule_a_number(way: Callable[..., Step]) -> None:
+    optimizer: Any = scheduled(optim.SGD, learning_rate=_up(0.01, 0.02), momentum=_up(0.5, 0.6), weight_decay=0.1)
+    training = Training(way, optimizer=optimizer).train(2)
+    optimizer.momentum, optimizer.learning_rate = 0.25, 0.125
+    optimizer.weight_decay = ours.cosine_decay(0.2, 10)
+    for step in (2, 3):
+        training.train(1)
+        assert optimizer.state["momentum"].item() == 0.25
+        assert optimizer.learning_rate.item() == 0.125
+        assert optimizer.state["weight_decay"].item() == ours.cosine_decay(0.2, 10)(step).item()
+    optimizer.learning_rate = ours.cosine_decay(0.3, 10)
+    training.train(1)
+    assert optimizer.learning_rate.item() == ours.cosine_decay(0.3, 10)(4).item()
+
+
+def test_plain_functions() -> None:
+    optimizer = scheduled(optim.AdamW, learning_rate=lambda t: 0.01 / (1 + t), weight_decay=lambda t: 0.1 * t, eps=1e-6)
+    training = Training(ours.compiled_step, optimizer=optimizer).train(4)
+    assert optimizer.state["weight_decay"].item() == pytest.approx(0.3)
+    assert optimizer.learning_rate.item() == pytest.approx(0.0025)
+    assert len(training.losses) == 4
+
+
+@pytest.mark.parametrize("way", [*TOOLS.values(), by_hand], ids=[*TOOLS, "by hand"])
+def test_copies_train_on_alike_and_apart(way: Callable[..., Step]) -> None:
+    def make() -> Any:
+        plateau = ours.reduce_on_plateau(ours.cosine_decay(0.05, 20), patience=0)
+        return scheduled(optim.AdamW, learning_rate=plateau, weight_decay=_up(0.1, 0.2), betas=[0.9, _up(0.9, 0.99)])
+
+    optimizer = make()
+    training = Training(way, optimizer=optimizer).train(3)
+    for _ in range(2):
+        optimizer._schedulers["learning_rate"].observe(1.0)
+    optimizer.weight_decay = 0.3
+    others = [copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))]
+    models = [copy.deepcopy(training.model) for _ in others]
+    again = [Training(way, model, other) for model, other in zip(models, others, strict=True)]
+    training.train(2)
+    for other in again:
+        assert repr(other.optimizer) == repr(optimizer)
+        assert type(other.optimizer) is type(optimizer)
+        assert other.train(2).bits() == training.bits()
+    others[0]._schedulers["betas"].schedules[1].retune(init=0.5)
+    others[0].weight_decay = 0.7
+    assert again[1].train(1).bits() == training.train(1).bits() != again[0].train(1).bits()
+
+
+@pytest.mark.parametrize("way", [*TOOLS.values(), by_hand], ids=[*TOOLS, "by hand"])
+def test_resumed_it_goes_on_to_the_bit(way: Callable[..., Step], tmp_path: Path) -> None:
+    """From a file, with what was observed; with hyperparameters as the program now says."""
+
+    def make(decay: float = 0.1) -> tuple[Training, Schedule]:
+        plateau = ours.reduce_on_plateau(ours.cosine_decay(0.05, 20), patience=0)
+        rate = ours.warmup(plateau, 2)
+        optimizer = scheduled(optim.Adam, learning_rate=rate, betas=[lambda t: 0.9, _up(0.9, 0.99)], eps=decay)
+        return Training(way, optimizer=optimizer), plateau
+
+    first, plateau = make()
+    data = batches(8)
+    first.train(data[:4])
+    for _ in range(2):
+        plateau.observe(1.0)
+    file = str(tmp_path / "state.safetensors")
+    mx.save_safetensors(file, dict(tree_flatten([first.model.state, first.optimizer.state])))
+    first.train(data[4:])
+
+    def resumed(decay: float = 0.1) -> tuple[Training, Schedule]:
+        second, plateau = make(decay)
+        loaded: Any = mx.load(file)
+        model, state = tree_unflatten(list(loaded.items()))
+        second.model.update(model)
+        second.optimizer.state = state
+        if way is by_hand:  # which has captured the state that there was
+            second.step = by_hand(mse, second.model, second.optimizer)
+        return second.train(data[4:]), plateau
+
+    second, its_plateau = resumed()
+    assert bits(second.model.state, second.optimizer.state) == bits(first.model.state, first.optimizer.state)
+    before = second.optimizer.learning_rate.item()
+    its_plateau.observe(1.0)
+    assert second.train(1).optimizer.learning_rate.item() < 0.2 * before
+    assert float(resumed(0.2)[0].optimizer.eps) == pytest.approx(0.2)
+
+
+def test_a_state_without_schedules_is_adopted() -> None:
+    """That of a plain optimizer."""
+    plain = Training(WAYS["eager"], optimizer=optim.AdamW(0.01)).train(3)
+    optimizer = scheduled(optim.AdamW, learning_rate=0.01, weight_decay=_up(0.1, 0.2))
+    optimizer.state = dict(plain.optimizer.state)
+    assert float(optimizer.weight_decay) == pytest.approx(0.13)
+    training = Training(ours.compiled_step, plain.model, optimizer).train(1)
+    assert training.optimizer.step.item() == 4
+
+
+def test_a_state_of_another_schedule_is_refused() -> None:
+    """Where metrics have done something that would be lost. Nothing has changed then."""
+    saved: Any = scheduled(optim.SGD, learning_rate=ours.reduce_on_plateau(_up(0.1, 0.2))).state
+    optimizer: Any = scheduled(optim.SGD, learning_rate=ours.reduce_on_plateau(0.1), momentum=0.9)
+    before = optimizer.state
+    with pytest.raises(ValueError, match="cannot go on with the state of another schedule"):
+        optimizer.state = saved
+    assert optimizer.state is before
+    optimizer.state = {name: value for name, value in saved.items() if name != "schedules"}
+    assert optimizer.state["schedules"]["learning_rate"] is optimizer._schedulers["learning_rate"].state
+
+
+@pytest.mark.parametrize("options", [{"accumulate": 2}, {"skip_nonfinite": True, "max_grad_norm": 1.0}], ids=str)
+def test_with_the_options_of_the_step(options: dict[str, Any]) -> None:
+    """A skipped step changes no hyperparameter."""
+    plateau = ours.reduce_on_plateau(ours.cosine_decay(0.05, 20), patience=0)
+    optimizer = scheduled(optim.Adam, learning_rate=plateau, betas=[_up(0.8, 0.9), 0.99])
+    training = Training(ours.compiled_step, optimizer=optimizer, **options).train(4)
+    for _ in range(2):
+        plateau.observe(1.0)
+    if "skip_nonfinite" in options:
+        mx.eval(optimizer.state)
+        before = training.bits()
+        training.train([(mx.full((8, 4), float("nan")), mx.zeros((8, 2)))])
+        after = training.bits()
+        assert [name for name in before if before[name] != after[name]] == []
+    training.train(2)
+    assert training.optimizer.learning_rate.item() == plateau(optimizer.step - 1).item()
+    assert plateau(0).item() == pytest.approx(0.005)
+
+
+@with_all_ways
+def test_groups(way: Callable[..., Step]) -> None:
+    """One schedule in two optimizers of a MultiOptimizer, and another."""
+    shared, own = _up(0.1, 0.2), _up(0.5, 0.9)
+
+    def make() -> Any:
+        return optim.MultiOptimizer(
+            [
+                scheduled(optim.AdamW, learning_rate=ours.cosine_decay(0.02, 9), weight_decay=shared),
+                scheduled(optim.SGD, learning_rate=0.01, momentum=own, weight_decay=shared),
+            ],
+            [lambda name, weight: weight.ndim > 1],
+        )
+
+    training, eager = Training(way, optimizer=make()).train(3), Training(WAYS["eager"], optimizer=make()).train(3)
+    assert training.bits() == eager.bits()
+    shared.retune(init=0.4)
+    training.train(1)
+    values = [part.state["weight_decay"].item() for part in training.optimizer.optimizers]
+    assert values == [shared(3).item()] * 2
+
+
+class Signed(optim.Optimizer):
+    """A user's optimizer."""
+
+    def __init__(self, learning_rate: Any, strength: float = 1.0, *, power=2, times: int = 1, name: str = "") -> None:  # type: ignore[no-untyped-def]
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._maybe_schedule("learning_rate", learning_rate)
+        self.strength = strength
+        self.power = power
+        self._times = times
+        self.name = name
+
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
+        state["sum"] = mx.zeros_like(parameter)
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        state["sum"] = state["sum"] * (1 - self.strength / 2) + gradient
+        scale = self.learning_rate.astype(gradient.dtype) / mx.maximum(self.power**2, 1)
+        updated: mx.array = parameter - scale * mx.sign(state["sum"])
+        return updated
+
+
+class Renamed(Signed):
+    """Passes arguments on, and keeps one under another name."""
+
+    def __init__(self, learning_rate: Any, hidden: float = 0.5, **others: Any) -> None:
+        super().__init__(learning_rate, **others)
+        self._hidden = hidden
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
+@pytest.mark.parametrize("optimizer_class", [Signed, Renamed])
+def test_an_optimizer_of_ones_own(optimizer_class: Any, dtype: mx.Dtype) -> None:
+    case = (optimizer_class, {"strength": _up(0.1, 0.5), "power": _up(2, 4)})
+    data = batches(4, dtype=dtype)
+    found = [
+        Training(way, _model(dtype), _make(case)).train(data).bits() for way in (WAYS["eager"], ours.compiled_step)
+    ]
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("optimizer_class", "arguments", "message"),
+    [
+        (
+            optim.AdamW,
+            {"weight_decy": 0.1},
+            r"no argument weight_decy. Is it weight_decay\? .*: learning_rate, betas, eps",
+        ),
+        (optim.AdamW, {"zzz": 0.1}, r"no argument zzz. What can be"),
+        (
+            optim.SGD,
+            {"nesterov": _up(0, 1)},
+            r"nesterov .*structure.*: learning_rate, momentum, weight_decay, dampening\.",
+        ),
+        (optim.Muon, {"ns_steps": _up(1, 5)}, r"ns_steps .*structure.*: learning_rate, momentum, weight_decay\."),
+        (optim.AdamW, {"bias_correction": _up(0, 1)}, r"bias_correction .*structure"),
+        (
+            optim.Adafactor,
+            {"relative_step": _up(0, 1)},
+            r"relative_step .*structure.*decay_rate, beta_1, weight_decay\.",
+        ),
+        (optim.Adafactor, {"scale_parameter": lambda t: t}, r"scale_parameter .*structure"),
+        (optim.AdamW, {"betas": _up(0, 1)}, r"betas .*list of 2"),
+        (optim.AdamW, {"betas": [_up(0, 1)]}, r"betas .*list of 2"),
+        (optim.AdamW, {"weight_decay": [0.1]}, r"weight_decay .*number or a schedule"),
+        (optim.AdamW, {"weight_decay": "0.1"}, r"weight_decay must be a number"),
+        (Renamed, {"hidden": _up(0, 1)}, r"hidden of Renamed cannot be scheduled"),
+        (Renamed, {"times": _up(0, 1)}, r"times .*structure.*: learning_rate, hidden, strength, power\."),
+        (nn.Linear, {}, r"optimizer_class must be"),
+        (optim.AdamW(0.1), {}, r"optimizer_class must be"),
+        (optim.MultiOptimizer, {}, r"optimizer_class must not be MultiOptimizer"),
+    ],
+)
+def test_what_cannot_be_scheduled_is_refused(optimizer_class: Any, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        scheduled(optimizer_class, **{"learning_rate": 0.1, **arguments})
+
+
+def test_numbers_are_checked_by_the_class_and_at_assignment() -> None:
+    for betas in ([1.5, 0.9], [_up(1.5, 2), 0.9]):
+        with pytest.raises(ValueError, match=r"beta1 should be in \[0, 1\)"):
+            scheduled(optim.Adam, learning_rate=0.1, betas=betas)
+    with pytest.raises(ValueError, match="finite"):
+        scheduled(optim.Adam, learning_rate=0.1, eps=float("nan"))
+    with pytest.raises(ValueError, match="Nesterov"):
+        scheduled(optim.SGD, learning_rate=0.1, momentum=0, nesterov=True)
+    optimizer: Any = scheduled(optim.Adam, learning_rate=0.1, betas=[0.9, 0.99], eps=1e-8)
+    before = bits(optimizer.state)
+    for name, value in {"betas": 0.9, "eps": "small"}.items():
+        with pytest.raises(TypeError):
+            setattr(optimizer, name, value)
+    assert bits(optimizer.state) == before
+    assert scheduled(optim.Adafactor, relative_step=False, learning_rate=0.1, beta_1=None).beta_1 is None
+
+
+def test_a_parameter_of_the_same_name_is_refused() -> None:
+    """It would have one place with the hyperparameter."""
+    optimizer = scheduled(optim.RMSprop, learning_rate=0.1, alpha=_up(0.9, 0.99))
+    model = Composed(lambda model, x: model.alpha * model.layer(x), alpha=mx.array(1.0), layer=mlp())
+    with pytest.raises(ValueError, match="alpha is a parameter of the model"):
+        Training(WAYS["eager"], model, optimizer).train(1)
+
+
+def test_the_number_shown_is_one() -> None:
+    optimizer: Any = scheduled(optim.SGD, learning_rate=0.1, momentum=_up(0, 1), weight_decay=0.3)
+    decay = optimizer.weight_decay
+    assert (repr(decay), str(decay + 1), str(2 * decay), str(-decay), str(1 / (1 - decay))) == (
+        *("0.3", "1.3", "0.6", "-0.3"),
+        "1.428571",
+    )
+    assert optimizer.momentum == 0
+    assert not optimizer.momentum > 0
+    assert not optimizer.momentum
+    assert decay
+    assert decay > 0.2
+    for array in (mx.ones(2, mx.bfloat16), mx.ones(2, mx.float16), mx.ones(2)):
+        for result in (decay * array, array * decay, array - decay, decay / array, array**decay):
+            assert result.dtype == array.dtype
+    assert (decay * mx.array(3)).dtype == mx.float32
+    kept = decay
+    decay += 1
+    assert (str(kept), str(decay)) == ("0.3", "1.3")
+    assert pickle.loads(pickle.dumps(kept)) == kept.item()
+
+
+@with_all_ways
+def test_a_momentum_that_starts_from_0_is_one(way: Callable[..., Step]) -> None:
+    """Also where MLX refuses 0, or would leave the momentum out of the graph."""
+    optimizer = scheduled(optim.SGD, learning_rate=0.1, momentum=_up(0, 0.9), nesterov=True)
+    eager = scheduled(optim.SGD, learning_rate=0.1, momentum=_up(0, 0.9), nesterov=True)
+    trainings = [Training(way, optimizer=optimizer).train(4), Training(WAYS["eager"], optimizer=eager).train(4)]
+    assert trainings[0].bits() == trainings[1].bits()
+    assert mx.any(optimizer.state["layers"][0]["weight"]["v"] != 0).item()
+
+
+def _kernels(way: Callable[..., Step], optimizer: optim.Optimizer) -> int:
+    """Of what a step returns and changes."""
+    model = nn.Linear(8, 8)
+    optimizer.init(model.trainable_parameters())
+    batch = mx.ones((2, 8))
+    mx.eval(batch, model.state, optimizer.state)
+    loss = way(lambda model, x: mx.mean(mx.square(model(x))), model, optimizer)(batch)
+    return len(kernels(loss, model.state, optimizer.state))
+
+
+@requires_compile
+@pytest.mark.parametrize(
+    ("optimizer_class", "arguments", "by_tool", "by_its_user"),
+    [
+        (optim.AdamW, {"weight_decay": 0.2}, 0, 0),
+        (optim.AdamW, {"weight_decay": _up(0.1, 0.2)}, 0, 0),
+        (optim.SGD, {"momentum": 0.9}, 0, 0),
+        (optim.SGD, {"momentum": _up(0.1, 0.9)}, 0, 1),
+        # What both compute with the step, MLX computes once, in a kernel of its own.
+        (optim.SGD, {"momentum": _up(0.1, 0.9), "weight_decay": _up(0.1, 0.2)}, 2, 3),
+        # So is 1 - b, which all parameters need; of a Python number, Python computes it.
+        (optim.Adam, {"betas": [0.9, 0.99]}, 2, 2),
+        (optim.Adam, {"betas": [0.9, _up(0.9, 0.99)]}, 2, 3),
+        (optim.Adam, {"betas": [_up(0.8, 0.9), _up(0.9, 0.99)]}, 4, 5),
+    ],
+)
+def test_kernels(optimizer_class: Any, arguments: dict[str, Any], by_tool: int, by_its_user: int) -> None:
+    """How many more than with Python numbers."""
+    given = {name: 0.1 for name in arguments if name != "betas"}
+    for way, most in ((ours.compiled_step, by_tool), (by_hand, by_its_user)):
+        constant = _kernels(way, optimizer_class(learning_rate=0.1, **given))
+        assert _kernels(way, scheduled(optimizer_class, learning_rate=0.1, **arguments)) - constant <= most
