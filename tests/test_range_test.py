@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -288,7 +289,7 @@ def test_a_loss_may_come_with_more() -> None:
         ({"model": mse}, TypeError, "model must be an mlx.nn.Module"),
         ({"loss_fn": nn.Linear(4, 2)}, TypeError, "loss_fn must be a function"),
     ],
-    ids=str,
+    ids=lambda value: re.sub(r" at 0x\w+", "", str(value)),
 )
 def test_bad_arguments(options: dict[str, Any], error: type[Exception], message: str) -> None:
     arguments: dict[str, Any] = {"loss_fn": mse, "model": mlp(), "optimizer": optim.SGD(0.1), "batches": batches(1)}
