@@ -217,7 +217,7 @@ def test_traced_where_its_state_is_not_captured_it_refuses(make: Callable[[Sched
     Training(by_hand, optimizer=optim.SGD(whole)).train(1)
     before = bits(inner.state, whole.state, mixed.state)
     for schedule in (inner, whole, mixed):
-        with pytest.raises(ValueError, match="cannot observe: it is part of a function of mx.compile"):
+        with pytest.raises(ValueError, match=r"cannot observe: it is part of a function of mx.compile"):
             schedule.observe(1.0)
     assert bits(inner.state, whole.state, mixed.state) == before
 
