@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,11 +20,13 @@ import pytest
 import mlxsched_compiled as ours
 from mlxsched_compiled.range_test import RangeTest
 
+from .measuring import requires_compile
 from .test_distributed import LAUNCHER, _launch
 from .tiny import ONE, Weight, linear
 from .training import OPTIMIZERS, TASKS, Step, Task, Training, batches, bits, by_hand, eager, mlp, mse, warm_cosine
 
 CURVATURE = 2.0
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def _quadratic(model: Any, x: mx.array) -> mx.array:
@@ -105,6 +108,7 @@ def test_losses_are_those_of_an_eager_loop_at_these_rates() -> None:
     assert not test.diverged
 
 
+@requires_compile
 def test_all_rates_share_one_trace() -> None:
     traced = []
 
@@ -327,6 +331,7 @@ print(rank, test.losses, model.w.item())
 # What it leaves
 
 
+@requires_compile
 def test_a_running_step_goes_on_as_if_nothing_had_been() -> None:
     """Without a trace: every object that it looks at is the one it was."""
     task = TASKS["dropout"]
@@ -514,6 +519,14 @@ def test_the_progress_bar_is_for_terminals(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_the_picture_of_the_page_is_small_and_shown() -> None:
-    docs = Path(__file__).parents[1] / "docs"
-    assert "(range_test.png)" in (docs / "training.md").read_text()
-    assert (docs / "range_test.png").stat().st_size < 50_000
+    assert "(range_test.png)" in (DOCS / "training.md").read_text()
+    assert (DOCS / "range_test.png").stat().st_size < 50_000
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_the_script_draws_the_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    script = runpy.run_path(str(DOCS / "draw_range_test.py"))
+    script["draw"](tmp_path / "drawn.png")
+    assert (tmp_path / "drawn.png").read_bytes().startswith(b"\x89PNG")
