@@ -217,10 +217,9 @@ def _repeated(batches: Iterable[Any]) -> Iterator[Any]:
     """The batches, over and over if they can be iterated again and there are any."""
     again = True
     while again:
-        again = False
-        epoch = iter(batches)
-        for batch in epoch:
-            again = epoch is not batches
+        again = False  # an iterator that has ended yields no more
+        for batch in batches:
+            again = True
             yield batch
 
 

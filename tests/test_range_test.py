@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,10 +20,13 @@ import pytest
 import mlxsched_compiled as ours
 from mlxsched_compiled.range_test import RangeTest
 
+from .measuring import requires_compile
+from .test_distributed import LAUNCHER, _launch
 from .tiny import ONE, Weight, linear
 from .training import OPTIMIZERS, TASKS, Step, Task, Training, batches, bits, by_hand, eager, mlp, mse, warm_cosine
 
 CURVATURE = 2.0
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def _quadratic(model: Any, x: mx.array) -> mx.array:
@@ -74,12 +78,7 @@ def _test(model: nn.Module | None = None, optimizer: Any = None, loss_fn: Step =
 
 def test_rates_are_geometric_and_exact_at_both_ends() -> None:
     seen: list[float] = []
-
-    class Watched(optim.SGD):
-        def update(self, model: nn.Module, gradients: dict[str, Any]) -> None:
-            super().update(model, gradients)
-
-    optimizer = Watched(0.1)
+    optimizer = optim.SGD(0.1)
 
     def data() -> Iterator[Any]:
         for batch in batches(7):
@@ -89,6 +88,7 @@ def test_rates_are_geometric_and_exact_at_both_ends() -> None:
     low, high = 1.1e-7, 0.3
     test = ours.range_test(mse, mlp(), optimizer, data(), low=low, high=high, steps=7)
     assert (test.rates[0], test.rates[-1]) == (low, high)
+    assert repr(RangeTest(7)) == "RangeTest()"  # before its first rate
     expected = [low * (high / low) ** (i / 6) for i in range(7)]
     np.testing.assert_allclose(test.rates, expected, rtol=1e-14)
     assert seen == [mx.array(rate).item() for rate in test.rates[: len(seen)]]
@@ -108,6 +108,7 @@ def test_losses_are_those_of_an_eager_loop_at_these_rates() -> None:
     assert not test.diverged
 
 
+@requires_compile
 def test_all_rates_share_one_trace() -> None:
     traced = []
 
@@ -300,9 +301,37 @@ def test_bad_arguments(options: dict[str, Any], error: type[Exception], message:
     before.assert_unchanged()
 
 
+@pytest.mark.skipif(not LAUNCHER.exists() or sys.platform == "win32", reason="no mlx.launch that runs here")
+@pytest.mark.skipif(not mx.distributed.is_available(), reason="this MLX has no distributed backend")
+def test_all_processes_see_one_loss_and_end_together(tmp_path: Path) -> None:
+    """Also where it is the batch of one of them that ends the test."""
+    (tmp_path / "tested.py").write_text(
+        """
+import mlx.core as mx, mlx.optimizers as optim
+from mlxsched_compiled import range_test
+from tests.tiny import ONE, Weight
+rank = mx.distributed.init().rank()
+data = [ONE + rank] * 20
+if rank == 1:
+    data[12] = ONE * float("nan")
+model = Weight()
+test = range_test(lambda model, x: mx.sum(mx.square(model(x) - x)), model, optim.SGD(0.1), data)
+print(rank, test.losses, model.w.item())
+"""
+    )
+    printed = _launch(tmp_path, str(tmp_path / "tested.py"))
+    lines = sorted(re.findall(r"^([01]) (\[.*)$", printed, re.MULTILINE))
+    assert [rank for rank, _ in lines] == ["0", "1"], printed
+    assert lines[0][1] == lines[1][1]
+    assert lines[0][1].startswith("[2.5, ")  # the mean of 1 and 4
+    assert lines[0][1].count(",") == 12
+    assert lines[0][1].endswith(", nan] 0.0")
+
+
 # What it leaves
 
 
+@requires_compile
 def test_a_running_step_goes_on_as_if_nothing_had_been() -> None:
     """Without a trace: every object that it looks at is the one it was."""
     task = TASKS["dropout"]
@@ -374,6 +403,24 @@ def test_a_ctrl_c_during_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(KeyboardInterrupt):
         _test(run.model, run.optimizer)
     monkeypatch.undo()
+    before.assert_unchanged()
+
+
+def test_another_ctrl_c_while_everything_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Training(ours.compiled_step, TASKS["dropout"].make()).train(2)
+    before = _Everything(run.model, run.optimizer)
+    module: Any = sys.modules[RangeTest.__module__]
+    put_back, calls = module._set_random_key, []
+
+    def interrupted(key: mx.array) -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        put_back(key)
+
+    monkeypatch.setattr(module, "_set_random_key", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _test(run.model, run.optimizer, steps=5)
     before.assert_unchanged()
 
 
@@ -472,6 +519,14 @@ def test_the_progress_bar_is_for_terminals(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_the_picture_of_the_page_is_small_and_shown() -> None:
-    docs = Path(__file__).parents[1] / "docs"
-    assert "(range_test.png)" in (docs / "training.md").read_text()
-    assert (docs / "range_test.png").stat().st_size < 50_000
+    assert "(range_test.png)" in (DOCS / "training.md").read_text()
+    assert (DOCS / "range_test.png").stat().st_size < 50_000
+
+
+@pytest.mark.usefixtures("uncompiled")
+def test_the_script_draws_the_picture(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    script = runpy.run_path(str(DOCS / "draw_range_test.py"))
+    script["draw"](tmp_path / "drawn.png")
+    assert (tmp_path / "drawn.png").read_bytes().startswith(b"\x89PNG")
