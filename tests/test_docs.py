@@ -60,3 +60,11 @@ def test_the_script_draws_the_pictures(tmp_path: Path) -> None:
     drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(drawn) == set(module.figures())
     assert all(image.startswith(b"\x89PNG") and len(image) < 40_000 for image in drawn.values())
+
+
+def test_the_readme_has_its_tables() -> None:
+    text = (DOCS.parent / "README.md").read_text()
+    assert "TABLE" not in text
+    for table in re.findall(r"<!-- pytest bench/(\w+).py -->\n(.)", text):
+        assert (DOCS.parent / "bench" / f"{table[0]}.py").exists()
+        assert table[1] == "|"
