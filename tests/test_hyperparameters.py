@@ -142,6 +142,7 @@ def _types(training: Training) -> dict[str, str]:
     return {name: kind for name, (kind, _) in bits(training.model.parameters(), training.optimizer.state).items()}
 
 
+@requires_compile
 @with_all_cases
 def test_the_value_of_the_step_is_in_the_state_and_in_the_attribute(
     case: Case,
@@ -204,6 +205,7 @@ def test_a_step_by_hand_follows_at_every_shape() -> None:
         assert optimizer.learning_rate.item() == optimizer._schedulers["learning_rate"](step).item()
 
 
+@requires_compile
 @with_all_ways
 def test_numbers_are_data(way: Callable[..., Step]) -> None:
     """Assigned, the next step has them, without a trace; where a schedule was, it goes."""

@@ -157,6 +157,7 @@ def test_retuning_keeps_what_was_observed() -> None:
             schedule.retune(**fixed)
 
 
+@requires_compile
 @with_all_ways
 @pytest.mark.parametrize("make", [lambda s: s, lambda s: ours.warmup(s, 2, 0.1)], ids=["alone", "within another"])
 def test_the_next_step_follows_without_a_trace(way: Callable[..., Step], make: Callable[[Schedule], Schedule]) -> None:
@@ -209,6 +210,7 @@ def test_nothing_is_built_by_observing(tmp_path: Path) -> None:
     assert [later for _, later in counts] == [0] * len(WAYS)
 
 
+@requires_compile
 @pytest.mark.parametrize("make", [lambda s: s, lambda s: ours.warmup(s, 2)], ids=["alone", "within another"])
 def test_traced_where_its_state_is_not_captured_it_refuses(make: Callable[[Schedule], Schedule]) -> None:
     inner, other = _plateau(), _plateau()
