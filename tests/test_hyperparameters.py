@@ -458,9 +458,9 @@ def test_what_cannot_be_scheduled_is_refused(optimizer_class: Any, arguments: di
 
 
 def test_numbers_are_checked_by_the_class_and_at_assignment() -> None:
-    for betas in ([1.5, 0.9], [_up(1.5, 2), 0.9]):
-        with pytest.raises(ValueError, match=r"beta1 should be in \[0, 1\)"):
-            scheduled(optim.Adam, learning_rate=0.1, betas=betas)
+    for alpha in (-0.5, _up(-0.5, 2)):
+        with pytest.raises(ValueError, match="alpha should be >=0"):
+            scheduled(optim.RMSprop, learning_rate=0.1, alpha=alpha)
     with pytest.raises(ValueError, match="finite"):
         scheduled(optim.Adam, learning_rate=0.1, eps=float("nan"))
     with pytest.raises(ValueError, match="Nesterov"):
