@@ -14,9 +14,10 @@ from collections.abc import Callable
 
 import mlx.core as mx
 
-from ._bound import Bound, bind
+from ._bound import Bound, bind, composite
 from ._checks import Count, Number
-from ._rates import Structure, constant_rate
+from ._powers import power_law, residue
+from ._rates import Part, Structure, constant_rate
 
 _LEAST = 1e-30  # below any weight of a step, and above 0, whose logarithm is not finite
 _NEVER = -1e30  # the logarithm of what is 0 in float32, raised to any power
@@ -31,32 +32,70 @@ class Ramp(Structure):
         self.weights = weights
 
     def __call__(self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, *shape: mx.array) -> mx.array:
-        remaining, gone = self.weights(*_counts(step, steps), *shape)
+        return self.between(*counts(step, steps), init, end, *shape)
+
+    def between(
+        self, left: mx.array, done: mx.array, steps: mx.array, init: mx.array, end: mx.array, *shape: mx.array
+    ) -> mx.array:
+        """The rate with so much left and done of ``steps``."""
+        remaining, gone = self.weights(left, done, steps, *shape)
         return init * remaining + end * gone
 
 
-class PoweredRamp(Structure):
+class PoweredRamp(Ramp):
     """The rate of a ramp whose shape is a power of the one with these weights."""
 
-    def __init__(self, weights: Weights) -> None:
-        self.weights = weights
-
-    def __call__(
-        self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, power: mx.array, *shape: mx.array
+    def between(
+        self, left: mx.array, done: mx.array, steps: mx.array, init: mx.array, end: mx.array, *shape: mx.array
     ) -> mx.array:
-        left, done, steps = _counts(step, steps)
-        remaining, gone = self.weights(left, done, steps, *shape)
+        power, *own = shape
+        remaining, gone = self.weights(left, done, steps, *own)
         remaining = mx.maximum(remaining, _LEAST)
         # From the last step on the weights are 0 and 1 to the bit. One where around all would be too deep for a kernel.
-        log = mx.where(done < left, mx.log1p(-gone), mx.where(left > 0, mx.log(remaining), _NEVER))
+        few = mx.minimum(gone, 0.5)  # as it is while it is used, and past that its logarithm has a slope
+        log = mx.where(done < left, mx.log1p(-few), mx.where(left > 0, mx.log(remaining), _NEVER))
         return -end * mx.expm1(power * log) + mx.where(left > 0, init, 0) * mx.power(remaining, power)
 
 
-def _counts(step: mx.array, steps: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+class BentRamp(Structure):
+    """The rate of a ramp whose progress is x^k and not x. Its parts are 1 - x^k and x^k."""
+
+    def __init__(self, ramp: Ramp) -> None:
+        self.ramp = ramp
+
+    def __call__(self, step: mx.array, parts: list[Part], init: mx.array, end: mx.array, *shape: mx.array) -> mx.array:
+        left, done = (part(step) for part in parts)
+        return self.ramp.between(left, done, mx.array(1.0), init, end, *shape)
+
+
+def _left_of_power(step: mx.array, steps: mx.array, k: mx.array) -> mx.array:
+    """1 - x^k"""
+    left, done, steps = counts(step, steps)
+    log = mx.where(left < done, mx.log1p(left / -steps), mx.log(mx.maximum(done / steps, _LEAST)))
+    return -mx.expm1(_exponent(done, k) * log)
+
+
+def _done_of_power(step: mx.array, steps: mx.array, k: mx.array, residue: mx.array) -> mx.array:
+    """x^k"""
+    _, done, steps = counts(step, steps)
+    return power_law(mx.maximum(done / steps, _LEAST), _exponent(done, k), residue)
+
+
+def _exponent(done: mx.array, k: mx.array) -> mx.array:
+    """k, and at step 0 one that makes 0 of ``_LEAST`` too."""
+    return mx.where(done > 0, k, -_NEVER)
+
+
+def counts(step: mx.array, steps: mx.array) -> tuple[mx.array, mx.array, mx.array]:
     """The steps left, done and in all, in float32 only after the difference."""
     done = mx.minimum(step, steps)
     left = steps - done
     return left.astype(mx.float32), done.astype(mx.float32), steps.astype(mx.float32)
+
+
+def _straight(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.array]:
+    """``linear`` for a single step, without the division, which a kernel more would be made for"""
+    return left, done
 
 
 def linear(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.array]:
@@ -99,11 +138,24 @@ SHAPES: dict[str, tuple[Weights, Callable[[Count], tuple[Number, ...]]]] = {
 """Name of a shape: its weights, and the coefficients they need for a number of steps."""
 
 
-def ramp(init: Number, end: Number, steps: Count, shape: str = "linear", *, power: Number = 1.0) -> Bound:
+def ramp(
+    init: Number, end: Number, steps: Count, shape: str = "linear", *, power: Number = 1.0, k: Number = 1.0
+) -> Bound:
     """A ramp, its arguments checked before. One of no steps is at its end from the start."""
     if not isinstance(steps, mx.array) and steps == 0:
         return bind(constant_rate, end)
+    bent = isinstance(k, mx.array) or k != 1
+    if bent and shape == "sqrt":  # √(x^k) is x^(k/2), and that has a slope by k at step 0
+        shape, k = "linear", k / 2
     weights, coefficients = SHAPES[shape]
+    if bent and shape == "linear":
+        weights = _straight
+    own = coefficients(1 if bent else steps)
+    along = Ramp(weights)
     if isinstance(power, mx.array) or power != 1:
-        return bind(PoweredRamp(weights), init, end, steps, power, *coefficients(steps))
-    return bind(Ramp(weights), init, end, steps, *coefficients(steps))
+        along, own = PoweredRamp(weights), (power, *own)
+    if not bent:
+        return bind(along, init, end, steps, *own)
+    return composite(
+        BentRamp(along), [bind(_left_of_power, steps, k), bind(_done_of_power, steps, k, residue(k))], init, end, *own
+    )
