@@ -120,9 +120,19 @@ def rex(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.a
     return 2 * left / both, done / both
 
 
+def exponential(left: mx.array, done: mx.array, steps: mx.array, log_2: mx.array) -> tuple[mx.array, mx.array]:
+    """s = 2^(1 - x) - 1, where ``log_2`` is ln 2 over the steps"""
+    s = mx.where(done > 0, mx.expm1(left * log_2), 1)  # both where they are 1 to the bit
+    return s, mx.where(left > 0, -2 * mx.expm1(-done * log_2), 1)
+
+
 def quarter_turn(steps: Count) -> tuple[Number, ...]:
     """What ``cosine`` needs."""
     return (math.pi / 2 / steps,)
+
+
+def _log_2(steps: Count) -> tuple[Number, ...]:
+    return (math.log(2) / steps,)
 
 
 def _nothing(steps: Count) -> tuple[Number, ...]:
@@ -134,6 +144,7 @@ SHAPES: dict[str, tuple[Weights, Callable[[Count], tuple[Number, ...]]]] = {
     "cosine": (cosine, quarter_turn),
     "sqrt": (sqrt, _nothing),
     "rex": (rex, _nothing),
+    "exponential": (exponential, _log_2),
 }
 """Name of a shape: its weights, and the coefficients they need for a number of steps."""
 

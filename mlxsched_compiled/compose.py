@@ -65,7 +65,7 @@ def warmup(schedule: Operand, steps: Count, init: Number = 0.0, *, shape: str = 
         schedule: A schedule, a plain function of the step, or a number. It counts its steps from the end of the warmup.
         steps: Steps of the warmup, at least 0; none is the schedule itself.
         init: The rate at step 0.
-        shape: Of the way up: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+        shape: Of the way up: ``"linear"``, ``"cosine"``, ``"sqrt"``, ``"rex"`` or ``"exponential"``.
 
     Returns:
         A schedule, float32, of the shape of the step.
@@ -123,7 +123,7 @@ def cooldown(schedule: Operand, start: Count, steps: Count, end: Number = 0.0, *
         start: The step at which the way down begins, at least 0.
         steps: Steps of the way down, at least 1.
         end: The rate from step ``start + steps`` on.
-        shape: Of the way down: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+        shape: Of the way down: ``"linear"``, ``"cosine"``, ``"sqrt"``, ``"rex"`` or ``"exponential"``.
 
     Returns:
         A schedule, float32, of the shape of the step.

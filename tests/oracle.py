@@ -62,6 +62,8 @@ def _weights(shape: str, left: Rates, done: Rates, steps: Any) -> tuple[Rates, R
         return np.sin(np.pi / 2 * (left / steps)) ** 2, np.sin(np.pi / 2 * (done / steps)) ** 2
     if shape == "sqrt":
         return left / steps / (1 + np.sqrt(done / steps)), np.sqrt(done / steps)
+    if shape == "exponential":
+        return np.exp2(left / steps) - 1, 2 - np.exp2(left / steps)
     assert shape == "rex"
     return left / (steps - done / 2), done / 2 / (steps - done / 2)
 

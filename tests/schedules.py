@@ -412,6 +412,9 @@ TABLE: dict[str, Row] = {
         zero="start",
         bad={"shape": _STEEP},
     ),
+    "cooldown, exponential": Row(
+        lambda m, p: m.cooldown(p, _n(p, 500), _n(p, 500_000), shape="exponential"), zero="start", bad={"shape": _STEEP}
+    ),
     "join_schedules": Row(
         lambda m, p: join(m, ["linear_schedule", "cosine_decay"], p, _n(p, 50)), 6, zero="boundaries"
     ),
