@@ -184,7 +184,7 @@ TABLE: dict[str, Row] = {
     "sqrt_decay": Row(lambda m, p: m.sqrt_decay(p, _n(p), p / 9), alone=True),
     "sqrt_decay, to 0": Row(lambda m, p: m.sqrt_decay(p, _n(p, 500_000))),
     "sqrt_decay, k": Row(lambda m, p: m.sqrt_decay(p, _n(p), p / 9, k=1.5 + p), bad={"k": [0, -1]}),
-    "rex_decay": Row(lambda m, p: m.rex_decay(p, _n(p), p / 9), alone=True),
+    "rex_decay": Row(lambda m, p: m.rex_decay(p, _n(p), p / 9)),
     "rex_decay, to 0": Row(lambda m, p: m.rex_decay(p, _n(p, 500_000))),
     "rex_decay, k": Row(lambda m, p: m.rex_decay(p, _n(p), p / 9, k=1.5 + p), kernels=2, bad={"k": [0, -1]}),
     # It has a formula at step 0, not a number that was given.
@@ -384,7 +384,7 @@ TABLE: dict[str, Row] = {
     # Each factor has its own few ulps.
     "product of decays": Row(lambda m, p: product(m.cosine_decay(p, _n(p)), m.exponential_decay(p, 1 - p / 1000)), 12),
     "sum": Row(lambda m, p: total(_warm(m, p), m.constant(2 + p))),
-    "clip": Row(lambda m, p: m.clip(m.linear_schedule(p, 0, _n(p)), p / 5, 0.9 * p), alone=True),
+    "clip": Row(lambda m, p: m.clip(m.linear_schedule(p, 0, _n(p)), p / 5, 0.9 * p)),
     "clip of a product": Row(
         lambda m, p: m.clip(product(_warm_restarts(m, p), m.constant(2 + p)), low=p / 3), kernels=2
     ),
