@@ -328,18 +328,20 @@ def join_schedules(schedules: Sequence[Callable[[Any], Any] | float], boundaries
     return curve
 
 
-def warmup(schedule: Any, steps: int, init: float = 0.0, *, shape: str = "linear") -> Curve:
+def warmup(schedule: Any, steps: int, init: float = 0.0, *, shape: str = "linear", k: float | None = None) -> Curve:
     """A ramp from init to schedule(0), then schedule(t - steps)"""
     after = _curve(schedule)
     if steps == 0:
         return after
-    return join_schedules([_ramp(float32(init), _first(after), steps, shape), after], [steps])
+    return join_schedules([_ramp(float32(init), _first(after), steps, shape, k=k), after], [steps])
 
 
-def cooldown(schedule: Any, start: int, steps: int, end: float = 0.0, *, shape: str = "sqrt") -> Curve:
+def cooldown(
+    schedule: Any, start: int, steps: int, end: float = 0.0, *, shape: str = "sqrt", k: float | None = None
+) -> Curve:
     """schedule(t), and from ``start`` on a ramp from schedule(start) to end"""
     before = _curve(schedule)
-    down = _ramp(_first(before, start), float32(end), steps, shape)
+    down = _ramp(_first(before, start), float32(end), steps, shape, k=k)
     return join_schedules([before, down], [start]) if start else down
 
 

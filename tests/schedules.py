@@ -352,6 +352,11 @@ TABLE: dict[str, Row] = {
     "warmup, rex": Row(
         lambda m, p: m.warmup(m.inverse_sqrt_decay(p, _n(p)), _n(p, 50), p / 7, shape="rex"), bad={"shape": _STEEP}
     ),
+    "warmup, k": Row(
+        lambda m, p: m.warmup(m.inverse_sqrt_decay(p, _n(p)), _n(p, 50), p / 7, k=1.5 + p),
+        kernels=2,
+        bad={"k": [0, -1]},
+    ),
     "warmup_cosine_decay": Row(
         lambda m, p: m.warmup_cosine_decay(p, _n(p, 10), _n(p), init=p / 9, end=p / 8),
         zero="warmup_steps",
@@ -411,6 +416,9 @@ TABLE: dict[str, Row] = {
         lambda m, p: m.cooldown(_warm(m, p), _n(p, 500), _n(p, 200), p / 9, shape="linear"),
         zero="start",
         bad={"shape": _STEEP},
+    ),
+    "cooldown, k": Row(
+        lambda m, p: m.cooldown(p, _n(p, 500), _n(p), p / 9, shape="cosine", k=1.5 + p), 10, 4, bad={"k": [0, -1]}
     ),
     "cooldown, exponential": Row(
         lambda m, p: m.cooldown(p, _n(p, 500), _n(p, 500_000), shape="exponential"), zero="start", bad={"shape": _STEEP}
