@@ -32,7 +32,7 @@ class Ramp(Structure):
         self.weights = weights
 
     def __call__(self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, *shape: mx.array) -> mx.array:
-        return self.between(*counts(step, steps), init, end, *shape)
+        return self.between(*_counts(step, steps), init, end, *shape)
 
     def between(
         self, left: mx.array, done: mx.array, steps: mx.array, init: mx.array, end: mx.array, *shape: mx.array
@@ -52,32 +52,46 @@ class PoweredRamp(Ramp):
         remaining, gone = self.weights(left, done, steps, *own)
         remaining = mx.maximum(remaining, _LEAST)
         # From the last step on the weights are 0 and 1 to the bit. One where around all would be too deep for a kernel.
-        few = mx.minimum(gone, 0.5)  # as it is while it is used, and past that its logarithm has a slope
-        log = mx.where(done < left, mx.log1p(-few), mx.where(left > 0, mx.log(remaining), _NEVER))
+        log = mx.where(done < left, mx.log1p(-gone), mx.where(left > 0, mx.log(remaining), _NEVER))
         return -end * mx.expm1(power * log) + mx.where(left > 0, init, 0) * mx.power(remaining, power)
 
 
 class BentRamp(Structure):
-    """The rate of a ramp whose progress is x^k and not x. Its parts are 1 - x^k and x^k."""
+    """The rate of a ramp whose progress is x^k and not x. Its parts are x^k - 1 and x^k."""
 
     def __init__(self, ramp: Ramp) -> None:
         self.ramp = ramp
 
     def __call__(self, step: mx.array, parts: list[Part], init: mx.array, end: mx.array, *shape: mx.array) -> mx.array:
-        left, done = (part(step) for part in parts)
-        return self.ramp.between(left, done, mx.array(1.0), init, end, *shape)
+        return self.ramp.between(-parts[0](step), parts[1](step), mx.array(1.0), init, end, *shape)
 
 
-def _left_of_power(step: mx.array, steps: mx.array, k: mx.array) -> mx.array:
-    """1 - x^k"""
-    left, done, steps = counts(step, steps)
+class BentPoweredRamp(PoweredRamp):
+    """One whose progress depends on k: from a half on what is done is not asked for, and its logarithm has no slope."""
+
+    def between(
+        self, left: mx.array, done: mx.array, steps: mx.array, init: mx.array, end: mx.array, *shape: mx.array
+    ) -> mx.array:
+        return super().between(left, mx.minimum(done, 0.5), steps, init, end, *shape)
+
+
+def _bent_line(
+    step: mx.array, init: mx.array, end: mx.array, steps: mx.array, k: mx.array, residue: mx.array
+) -> mx.array:
+    """init · (1 - x^k) + end · x^k"""
+    return end * _bent(step, steps, k, residue) - init * _less_than_all(step, steps, k)
+
+
+def _less_than_all(step: mx.array, steps: mx.array, k: mx.array) -> mx.array:
+    """x^k - 1"""
+    left, done, steps = _counts(step, steps)
     log = mx.where(left < done, mx.log1p(left / -steps), mx.log(mx.maximum(done / steps, _LEAST)))
-    return -mx.expm1(_exponent(done, k) * log)
+    return mx.expm1(_exponent(done, k) * log)
 
 
-def _done_of_power(step: mx.array, steps: mx.array, k: mx.array, residue: mx.array) -> mx.array:
+def _bent(step: mx.array, steps: mx.array, k: mx.array, residue: mx.array) -> mx.array:
     """x^k"""
-    _, done, steps = counts(step, steps)
+    _, done, steps = _counts(step, steps)
     return power_law(mx.maximum(done / steps, _LEAST), _exponent(done, k), residue)
 
 
@@ -86,16 +100,11 @@ def _exponent(done: mx.array, k: mx.array) -> mx.array:
     return mx.where(done > 0, k, -_NEVER)
 
 
-def counts(step: mx.array, steps: mx.array) -> tuple[mx.array, mx.array, mx.array]:
+def _counts(step: mx.array, steps: mx.array) -> tuple[mx.array, mx.array, mx.array]:
     """The steps left, done and in all, in float32 only after the difference."""
     done = mx.minimum(step, steps)
     left = steps - done
     return left.astype(mx.float32), done.astype(mx.float32), steps.astype(mx.float32)
-
-
-def _straight(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.array]:
-    """``linear`` for a single step, without the division, which a kernel more would be made for"""
-    return left, done
 
 
 def linear(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.array]:
@@ -123,7 +132,7 @@ def rex(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.a
 def exponential(left: mx.array, done: mx.array, steps: mx.array, log_2: mx.array) -> tuple[mx.array, mx.array]:
     """s = 2^(1 - x) - 1, where ``log_2`` is ln 2 over the steps"""
     s = mx.where(done > 0, mx.expm1(left * log_2), 1)  # both where they are 1 to the bit
-    return s, mx.where(left > 0, -2 * mx.expm1(-done * log_2), 1)
+    return s, mx.where(left > 0, -2 * mx.expm1(done * -log_2), 1)
 
 
 def quarter_turn(steps: Count) -> tuple[Number, ...]:
@@ -155,18 +164,16 @@ def ramp(
     """A ramp, its arguments checked before. One of no steps is at its end from the start."""
     if not isinstance(steps, mx.array) and steps == 0:
         return bind(constant_rate, end)
-    bent = isinstance(k, mx.array) or k != 1
-    if bent and shape == "sqrt":  # √(x^k) is x^(k/2), and that has a slope by k at step 0
+    powers = (power,) if isinstance(power, mx.array) or power != 1 else ()
+    if not isinstance(k, mx.array) and k == 1:
+        weights, coefficients = SHAPES[shape]
+        along = PoweredRamp(weights) if powers else Ramp(weights)
+        return bind(along, init, end, steps, *powers, *coefficients(steps))
+    if shape == "sqrt":  # √(x^k) is x^(k/2), and that has a slope by k at step 0
         shape, k = "linear", k / 2
+    if shape == "linear" and not powers:
+        return bind(_bent_line, init, end, steps, k, residue(k))
     weights, coefficients = SHAPES[shape]
-    if bent and shape == "linear":
-        weights = _straight
-    own = coefficients(1 if bent else steps)
-    along = Ramp(weights)
-    if isinstance(power, mx.array) or power != 1:
-        along, own = PoweredRamp(weights), (power, *own)
-    if not bent:
-        return bind(along, init, end, steps, *own)
-    return composite(
-        BentRamp(along), [bind(_left_of_power, steps, k), bind(_done_of_power, steps, k, residue(k))], init, end, *own
-    )
+    along = BentPoweredRamp(weights) if powers else Ramp(weights)
+    parts = [bind(_less_than_all, steps, k), bind(_bent, steps, k, residue(k))]
+    return composite(BentRamp(along), parts, init, end, *powers, *coefficients(1))

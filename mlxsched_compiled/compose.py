@@ -11,8 +11,8 @@ from ._bound import Bound, Operand, as_bound, clipped, composite, rate_at
 from ._checks import Count, Number, count, finite, listed, not_decreasing, one_of, positive
 from ._factory import factory
 from ._joins import joined
-from ._ramps import SHAPES, Ramp, ramp
-from ._rates import Part, Structure
+from ._ramps import SHAPES, ramp
+from ._rates import Compound, Part, RateFunction, Structure
 
 
 @factory
@@ -95,7 +95,7 @@ def warmed(after: Bound, steps: Count, init: Number, peak: Number, shape: str = 
     if not isinstance(steps, mx.array) and steps == 0:
         return after
     up = ramp(init, peak, steps, shape, k=k)
-    if not isinstance(up.structure, Ramp):
+    if isinstance(up.structure, Compound):  # whose coefficients are in another order
         return joined([up, after], [steps])
     return composite(_Warmed(up.structure), [after], *up.state)
 
@@ -103,7 +103,7 @@ def warmed(after: Bound, steps: Count, init: Number, peak: Number, shape: str = 
 class _Warmed(Structure):
     """A ramp up, and from its last step on the part: their join, with a coefficient fewer."""
 
-    def __init__(self, up: Ramp) -> None:
+    def __init__(self, up: RateFunction) -> None:
         self.up = up
 
     def __call__(

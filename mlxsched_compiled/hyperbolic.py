@@ -16,7 +16,6 @@ import mlx.core as mx
 from ._bound import Bound, bind
 from ._checks import Count, Number, count, finite, positive
 from ._factory import factory
-from ._ramps import Ramp, counts
 
 
 @factory
@@ -54,7 +53,7 @@ def hyperbolic_decay(init: Number, decay_steps: Count, upper_bound: Count, infim
     init, infimum = finite("init", init), finite("infimum", infimum)
     steps, bound = _steps(decay_steps, upper_bound)
     height, below = _height(steps, bound)
-    return bind(Ramp(_hyperbola), init, init * below + infimum * height, steps, _spare(steps, bound))
+    return bind(_hyperbola, init, init * below + infimum * height, steps, 2 * bound - steps)
 
 
 @factory
@@ -92,30 +91,41 @@ def exp_hyperbolic_decay(init: Number, decay_steps: Count, upper_bound: Count, i
     steps, bound = _steps(decay_steps, upper_bound)
     height, _ = _height(steps, bound)
     ratio = (infimum / init) ** height
-    return bind(_exp_hyperbola, init, init * ratio, steps, _spare(steps, bound), _log(ratio))
+    whole = 2 * bound - steps
+    root = _sqrt(steps * 1.0 * whole)
+    return bind(_exp_hyperbola, init, init * ratio, steps, whole, root, _log(ratio) / root)
 
 
-def _hyperbola(left: mx.array, done: mx.array, steps: mx.array, spare: mx.array) -> tuple[mx.array, mx.array]:
-    """s = h(t) / h(0) and 1 - s, where s² = (N - x) (N - x + b) / (N (N + b)), and ``spare`` is b = 2 (U - N)"""
-    s = mx.sqrt(left / steps * ((left + spare) / (steps + spare)))
-    return s, _rest_of_square(left, done, steps, spare) / (1 + s)
+def _hyperbola(step: mx.array, init: mx.array, end: mx.array, steps: mx.array, whole: mx.array) -> mx.array:
+    """init · s + end · (1 - s), where s = h(t) / h(0), so that s² = (N - x) (W - x) / (N W)"""
+    left, left_of_whole, done, rest = _counts(step, steps, whole)
+    s = mx.sqrt(left / steps * (left_of_whole / whole))
+    return init * s + end * (done / steps * (rest / whole) / (1 + s))
 
 
 def _exp_hyperbola(
-    step: mx.array, init: mx.array, end: mx.array, steps: mx.array, spare: mx.array, log_ratio: mx.array
+    step: mx.array, init: mx.array, end: mx.array, steps: mx.array, whole: mx.array, root: mx.array, slope: mx.array
 ) -> mx.array:
-    """init · (end / init)^(1 - s), from the nearer end: each is met, and errors grow with half of the logarithm only"""
-    left, done, steps = counts(step, steps)
-    # In this order, here and below, for else it is too deep for a kernel.
-    s = mx.sqrt(left / (steps * (steps + spare)) * (left + spare))
-    early = s > 0.5
-    exponent = mx.where(early, log_ratio * _rest_of_square(left, done, steps, spare) / (1 + s), -log_ratio * s)
-    return mx.where(early, init, end) * mx.exp(exponent)
+    """init · (end / init)^(1 - s), where ``root`` is √(N W) and ``slope`` ln(end / init) / root.
+
+    It starts from the nearer end: each is met to the bit, and errors grow with half of the logarithm only.
+    """
+    left, left_of_whole, done, rest = _counts(step, steps, whole)
+    height = mx.sqrt(left * left_of_whole)  # root · s
+    early = height > 0.5 * root
+    # The division last, else it is too deep for a kernel.
+    return mx.where(early, init, end) * mx.exp(mx.where(early, slope * done * rest / (root + height), -slope * height))
 
 
-def _rest_of_square(left: mx.array, done: mx.array, steps: mx.array, spare: mx.array) -> mx.array:
-    """1 - s² = x (2 N + b - x) / (N (N + b)), which is 1 - s times 1 + s"""
-    return done / steps * ((left + (steps + spare)) / (steps + spare))
+def _counts(step: mx.array, steps: mx.array, whole: mx.array) -> tuple[mx.array, mx.array, mx.array, mx.array]:
+    """N - x, W - x, x and N + W - x, in float32 only after the sums. W, the ``whole``, is 2 U - N.
+
+    The last two make 1 - s without cancellation: 1 - s² = x (N + W - x) / (N W), and that is (1 - s) (1 + s).
+    """
+    done = mx.minimum(step, steps)
+    left = steps - done
+    left_of_whole, rest = whole - done, left + whole
+    return left.astype(mx.float32), left_of_whole.astype(mx.float32), done.astype(mx.float32), rest.astype(mx.float32)
 
 
 def _height(steps: Count, bound: Count) -> tuple[Number, Number]:
@@ -123,10 +133,6 @@ def _height(steps: Count, bound: Count) -> tuple[Number, Number]:
     short = (bound - steps) / bound
     height = _sqrt(steps / bound * (1 + short))
     return height, short**2 / (1 + height)
-
-
-def _spare(steps: Count, bound: Count) -> Number:
-    return 2.0 * (bound - steps)
 
 
 def _steps(decay_steps: Count, upper_bound: Count) -> tuple[Count, Count]:
