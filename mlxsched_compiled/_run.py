@@ -27,19 +27,23 @@ def add_command(commands: Any) -> None:
     """Adds ``run`` to the commands."""
     parser = commands.add_parser(
         "run",
+        usage="%(prog)s [-h] [-m] TARGET [ARGS ...]",
         help="run a program with these schedules in the place of MLX's",
-        description="Runs a program as Python would, with these schedules in the place of MLX's and mlx-lm's own.",
+        description="Runs a program as Python would, with these schedules in the place of MLX's and mlx-lm's own. "
+        "TARGET is a script, a folder or an archive; or a module, with -m or where there is no such file.",
     )
     parser.add_argument("-m", dest="is_module", action="store_true", help="TARGET is a module, as in python -m")
-    parser.add_argument("target", metavar="TARGET", help="a script, a folder or archive of a program, or a module")
-    parser.add_argument("arguments", metavar="...", nargs=argparse.REMAINDER, help="arguments of the program")
+    # All in one, as argparse would drop a "--" between two.
+    parser.add_argument("program", metavar="TARGET", nargs=argparse.REMAINDER, help="the program and its arguments")
     parser.set_defaults(run=_prepared)
 
 
 def _prepared(arguments: argparse.Namespace) -> Callable[[], None]:
     """What runs the program."""
+    if not arguments.program:
+        raise ValueError("run needs the name of a script or of a module.")
     install()
-    target = arguments.target
+    target, *argv = arguments.program
     path = os.path.join(os.getcwd(), target)
     program: Callable[[], None]
     if arguments.is_module or not (os.path.exists(path) or target.endswith(".py")):
@@ -53,7 +57,7 @@ def _prepared(arguments: argparse.Namespace) -> Callable[[], None]:
     else:
         _put_first_on_path(os.path.dirname(os.path.realpath(path)))
         program = partial(_run_script, path, _contents(path))
-    sys.argv = [target, *arguments.arguments]
+    sys.argv = [target, *argv]
     main = sys.modules["__main__"] = ModuleType("__main__")
     vars(main).update(__annotations__={}, __builtins__=builtins)
     return partial(_without_our_frames, program)
@@ -74,16 +78,19 @@ def _is_found(name: str) -> bool:
 
 
 def _contents(path: str) -> bytes | CodeType:
+    """The text of a script, or the code if it is compiled."""
     with io.open_code(path) as file:
-        return read_code(file) or file.seek(0) or file.read()
+        code: CodeType | None = read_code(file)
+    with io.open_code(path) as file:
+        return code or file.read()
 
 
 def _run_module(name: str) -> None:
-    runpy._run_module_as_main(name)  # what ``python -m`` calls
+    runpy._run_module_as_main(name)  # type: ignore[attr-defined]  # what ``python -m`` calls
 
 
 def _run_folder() -> None:
-    runpy._run_module_as_main("__main__", False)
+    runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
 
 
 def _run_script(path: str, contents: bytes | CodeType) -> None:
@@ -93,16 +100,17 @@ def _run_script(path: str, contents: bytes | CodeType) -> None:
 
 
 def _without_our_frames(program: Callable[[], None]) -> None:
-    """Runs a program. A traceback of what it raises begins with its own first frame."""
+    """Runs a program. The traceback of what it raises begins with its own first frame."""
     try:
         program()
     except BaseException as error:
-        ours: Any = error.__traceback__
+        raised, ours, shown = error, error.__traceback__, sys.excepthook
+        assert ours is not None
+        assert ours.tb_next is not None
         theirs = ours.tb_next.tb_next  # after this frame and that of ``program``
-        shown = sys.excepthook
 
         def show(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
-            if value is error:
+            if value is raised:
                 value, traceback = value.with_traceback(theirs), theirs
             shown(kind, value, traceback)
 
