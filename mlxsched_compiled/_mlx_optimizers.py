@@ -53,8 +53,11 @@ def _copied(set_state: Any) -> Callable[..., None]:
     def wrapped(self: Any, attributes: Any) -> None:
         if set_state is not NOTHING:
             set_state(self, attributes)
-        else:
-            vars(self).update(attributes)
+        else:  # as for any object
+            named, slots = attributes if isinstance(attributes, tuple) else (attributes, None)
+            vars(self).update(named or {})
+            for name, value in (slots or {}).items():
+                setattr(self, name, value)
         if _carries(self):
             carry(self._schedulers, self._state)
 

@@ -16,7 +16,7 @@ class Replacements:
     """Things put in the place of others, which can be put back."""
 
     def __init__(self) -> None:
-        self._made: list[tuple[Any, str, Any, Any]] = []
+        self._made: dict[tuple[int, str], tuple[Any, Any, Any]] = {}  # owner, what was there, and ours
         self.lock = RLock()
         """To be held where several things are replaced, or put back, as one."""
 
@@ -24,27 +24,28 @@ class Replacements:
         """Puts ``ours`` in the place of an attribute, and returns what was there."""
         before = vars(owner).get(name, NOTHING)
         if before is not ours:
-            self._made.append((owner, name, before, ours))
+            self._made[id(owner), name] = owner, before, ours
             setattr(owner, name, ours)
         return before
 
     def wrap(self, owner: Any, name: str, wrapper: Callable[[Any], Any]) -> None:
         """Puts what ``wrapper`` makes of an attribute in its place, if that has not been done."""
         before = vars(owner).get(name, NOTHING)
-        if all(before is not ours for *_, ours in self._made):
+        if all(before is not ours for *_, ours in self._made.values()):
             self.put(owner, name, wrapper(before))
 
     def undo(self) -> list[str]:
         """Puts all back, but for what somebody else has replaced again. The names of that."""
-        theirs = set()
-        while self._made:
-            owner, name, before, ours = self._made.pop()
+        theirs = []
+        for (_, name), (owner, before, ours) in self._made.items():
             if vars(owner).get(name, NOTHING) is not ours:
-                theirs.add(f"{owner.__name__}.{name}")
+                module = "" if isinstance(owner, ModuleType) else f"{owner.__module__}."
+                theirs.append(f"{module}{owner.__name__}.{name}")
             elif before is NOTHING:
                 delattr(owner, name)
             else:
                 setattr(owner, name, before)
+        self._made.clear()
         return sorted(theirs)
 
 

@@ -54,7 +54,7 @@ def install() -> None:
                 _replacements.put(schedulers, name, ours)
         _mlx_optimizers.install(_replacements)
         _mlx_lm.install()
-    _warn_of_takers([original for original in originals if original not in catalogue().values()])
+    _warn_of_takers([original for original in originals if original.__module__ == schedulers.__name__])
 
 
 def uninstall() -> None:
