@@ -19,7 +19,10 @@ _MODULE, _NAME = "mlx_lm.tuner.utils", "build_schedule"
 
 def build_schedule(schedule_config: Any) -> Schedule:
     """Build a learning rate schedule from the given config."""
-    return from_config(schedule_config)
+    schedule = from_config(schedule_config)
+    if schedule._observers:
+        warn(f"{schedule} changes nothing unless a callback of yours calls observe.", stacklevel=2)
+    return schedule
 
 
 class MlxLm(MetaPathFinder):

@@ -16,29 +16,27 @@ from types import ModuleType
 from typing import Any
 
 import mlx.core as mx
-import mlx.optimizers as optim
+import mlx.nn as nn
+import mlx.optimizers
 import pytest
-from mlx.optimizers import Optimizer, schedulers
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 import mlxsched_compiled as ours
 
 from .measuring import requires_compile
 from .tiny import ONE, Weight, linear, weight
 
-def somebody_elses() -> None:
-    """Not ours, and not MLX's."""
+
+def _somebody_elses() -> None:
+    pass
 
 
+somebody_elses: Any = _somebody_elses
 FIVE = ["exponential_decay", "step_decay", "cosine_decay", "linear_schedule", "join_schedules"]
+
+optim: Any = mlx.optimizers  # whose names are replaced
+schedulers, Optimizer = optim.schedulers, optim.Optimizer
 OWNERS: list[Any] = [optim, schedulers, Optimizer]
-
-
-@pytest.fixture(name="installed")
-def _installed() -> Iterator[None]:
-    ours.install()
-    yield
-    ours.uninstall()
 
 
 @pytest.fixture(autouse=True)
@@ -208,8 +206,7 @@ def test_mlx_lm_imported_after_uninstall_has_its_own() -> None:
 @pytest.mark.usefixtures("mlx_lm")
 def test_the_module_of_mlx_lm_stays_what_it_is() -> None:
     ours.install()
-    utils = importlib.import_module("mlx_lm.tuner.utils")
-    assert utils.__spec__ is not None
+    utils: Any = importlib.import_module("mlx_lm.tuner.utils")
     assert utils.__spec__.loader.get_source("mlx_lm.tuner.utils") == UTILS
     importlib.reload(utils)
     assert repr(utils.build_schedule(TEXT)) == repr(ours.from_config(TEXT))
@@ -228,7 +225,7 @@ def test_an_mlx_lm_without_that_function_is_named(mlx_lm: Path) -> None:
 def test_without_mlx_lm(mlx_lm: Path) -> None:
     (mlx_lm / "mlx_lm" / "tuner" / "utils.py").unlink()
     ours.install()
-    with pytest.raises(ModuleNotFoundError, match="mlx_lm.tuner.utils"):
+    with pytest.raises(ModuleNotFoundError, match=r"mlx_lm\.tuner\.utils"):
         importlib.import_module("mlx_lm.tuner.utils")
     ours.uninstall()
 
@@ -264,7 +261,8 @@ def _step(optimizer: Any, model: Any, **options: Any) -> Any:
     state = [model.state, optimizer.state, mx.random.state]
 
     def step(x: mx.array) -> mx.array:
-        loss, gradients = mx.value_and_grad(lambda p: mx.sum(p["w"] * x))(model.trainable_parameters())
+        loss: mx.array
+        loss, gradients = nn.value_and_grad(model, linear)(model, x)
         optimizer.update(model, gradients)
         return loss
 
@@ -304,8 +302,7 @@ def test_a_state_that_is_assigned() -> None:
     for metric in (1, 1):
         first.observe(metric)
     trained.update(Weight(), {"w": ONE})
-    saved = tree_unflatten([(name, mx.array(value)) for name, value in tree_flatten(trained.state)])
-    resumed.state = saved
+    resumed.state = tree_unflatten(tree_flatten(tree_map(mx.array, trained.state)))
     model = Weight()
     step = _step(resumed, model)
     step(ONE)
@@ -343,7 +340,7 @@ def test_a_pickle_is_read_where_nothing_is_installed() -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_an_optimizer_with_slots_and_a_copy_of_its_own() -> None:
-    class Slotted(optim.SGD):
+    class Slotted(mlx.optimizers.SGD):
         __slots__ = ("extra",)
 
     optimizer: Any = Slotted(optim.cosine_decay(0.5, 100))

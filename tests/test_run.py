@@ -116,9 +116,10 @@ def test_in_safe_mode(folder: Path, command: str) -> None:
 
 
 def test_a_module_needs_no_m_where_no_file_has_its_name(folder: Path) -> None:
-    assert _python(folder, *RUN, "package.__main__", "pickle").stdout == _python(
-        folder, "-m", "package.__main__", "pickle"
-    ).stdout
+    assert (
+        _python(folder, *RUN, "package.__main__", "pickle").stdout
+        == _python(folder, "-m", "package.__main__", "pickle").stdout
+    )
 
 
 @pytest.mark.parametrize(
