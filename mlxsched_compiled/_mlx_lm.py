@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -19,6 +19,8 @@ _MODULE, _NAME = "mlx_lm.tuner.utils", "build_schedule"
 
 def build_schedule(schedule_config: Any) -> Schedule:
     """Build a learning rate schedule from the given config."""
+    if isinstance(schedule_config, Mapping) and "name" not in schedule_config:
+        raise KeyError(f"lr_schedule names no schedule: {schedule_config!r} has no key 'name'.")  # mlx-lm's own error
     schedule = from_config(schedule_config)
     if schedule._observers:
         warn(f"{schedule} changes nothing unless a callback of yours calls observe.", stacklevel=2)

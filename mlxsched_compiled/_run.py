@@ -14,7 +14,7 @@ import runpy
 import sys
 from collections.abc import Callable
 from functools import partial
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
 from importlib.util import find_spec
 from pkgutil import get_importer, read_code
 from types import CodeType, ModuleType, TracebackType
@@ -79,10 +79,10 @@ def _is_found(name: str) -> bool:
 
 def _contents(path: str) -> bytes | CodeType:
     """The text of a script, or the code if it is compiled."""
-    with io.open_code(path) as file:
-        code: CodeType | None = read_code(file)
-    with io.open_code(path) as file:
-        return code or file.read()
+    with io.open_code(path) as file:  # once: it may be a pipe
+        contents: bytes = file.read()
+    code: CodeType | None = read_code(io.BytesIO(contents))
+    return code or contents
 
 
 def _run_module(name: str) -> None:
@@ -94,8 +94,9 @@ def _run_folder() -> None:
 
 
 def _run_script(path: str, contents: bytes | CodeType) -> None:
+    loader = SourceFileLoader if isinstance(contents, bytes) else SourcelessFileLoader
     names = vars(sys.modules["__main__"])
-    names.update(__file__=path, __cached__=None, __loader__=SourceFileLoader("__main__", path))
+    names.update(__file__=path, __cached__=None, __loader__=loader("__main__", path))
     exec(compile(contents, path, "exec", dont_inherit=True) if isinstance(contents, bytes) else contents, names)
 
 

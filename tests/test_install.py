@@ -23,7 +23,7 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 import mlxsched_compiled as ours
 
-from .measuring import requires_compile
+from .measuring import requires_compile, run
 from .tiny import ONE, Weight, linear, weight
 
 
@@ -276,8 +276,9 @@ def test_a_step_by_hand_follows_retune_and_observe(make: Any) -> None:
     schedule = ours.warmup(inner, 2, 0.5)
     optimizer, model = make(learning_rate=schedule), Weight()
     step, rates = _step(optimizer, model), []
-    for change in (lambda: None, lambda: None, lambda: None, lambda: inner.observe(1), lambda: inner.observe(1)):
-        change()
+    for metrics in ([], [], [], [1], [1]):
+        for metric in metrics:
+            inner.observe(metric)
         step(ONE)
         rates.append(optimizer.learning_rate.item())
     schedule.retune(init=0.25, steps=8)
@@ -393,3 +394,20 @@ def test_our_tools_and_scheduled_as_ever() -> None:
         assert optimizer.learning_rate.item() == schedule(1).item() > 1
         assert weight(model) < 0
         schedule.retune(init=0.5)
+
+
+def test_in_ipython(tmp_path: Path) -> None:
+    pytest.importorskip("IPython")
+    printed = run(
+        """
+        from IPython.core.interactiveshell import InteractiveShell
+        shell = InteractiveShell.instance()
+        for line in ("load", "reload", "unload", "load"):
+            shell.run_line_magic(f"{line}_ext", "mlxsched_compiled")
+            shell.run_cell("import mlx.optimizers as optim; print(optim.cosine_decay.__module__)")
+        """,
+        tmp_path,
+        IPYTHONDIR=str(tmp_path),
+    )
+    here, mlx_own = "mlxsched_compiled", "mlx.optimizers.schedulers"
+    assert printed.split() == [here, here, mlx_own, here]

@@ -265,6 +265,17 @@ def test_the_documented_callback(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("installed")
+def test_what_the_tests_of_mlx_lm_ask_of_build_schedule() -> None:
+    """A mapping that names no schedule is a ``KeyError``; a rate is a number that compares with others."""
+    for malformed in ({}, {"warmup": 100}, {"cosine_decay": None}):
+        with pytest.raises(KeyError, match="names no schedule"):
+            lora.build_schedule(malformed)
+    schedule = lora.build_schedule({"name": "cosine_decay", "warmup": 100, "arguments": [1e-5, 100]})
+    assert schedule(0) == 0.0
+    assert abs(schedule(101) - 1e-5) < 1e-9
+
+
+@pytest.mark.usefixtures("installed")
 def test_a_plateau_that_is_told_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(UserWarning, match="changes nothing unless a callback of yours calls observe"):
         _lora(folder, monkeypatch, lr_schedule="reduce_on_plateau(1e-3)", iters=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import re
 import subprocess
 import sys
@@ -70,10 +71,16 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _python(folder: Path, *arguments: str, piped: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, cwd=folder, env=environment, timeout=60
+        [sys.executable, *arguments],
+        input=piped,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env=environment,
+        timeout=60,
     )
 
 
@@ -135,6 +142,15 @@ def test_what_cannot_be_run(folder: Path, command: str, message: str) -> None:
     done = _python(folder, *RUN, *command.split())
     assert done.returncode == 2
     assert re.fullmatch(f"mlxsched: {message}\n", done.stderr)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such pipes")
+def test_a_script_may_be_a_pipe_or_compiled(folder: Path) -> None:
+    py_compile.compile(str(folder / "program.py"), str(folder / "compiled.pyc"))
+    for script in ("/dev/stdin", "compiled.pyc"):
+        by_python, by_us = (_python(folder, *run, script, "exit", "3", piped=PROGRAM) for run in ([], RUN))
+        assert by_us.stdout.splitlines()[1] == by_python.stdout.splitlines()[1]
+        assert by_us.returncode == 3
 
 
 def test_the_program_gets_our_schedules(folder: Path) -> None:
