@@ -53,5 +53,8 @@ from .training import compiled_step as compiled_step
 from .training import compiled_update as compiled_update
 from .range_test import range_test as range_test
 
+# Configurations
+from .config import from_config as from_config
+
 __all__ = [name for name, value in [*vars().items()] if callable(value) and not name.startswith("_")]
 __version__ = "0.1.0"
