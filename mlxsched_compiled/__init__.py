@@ -54,6 +54,9 @@ from .training import compiled_step as compiled_step
 from .training import compiled_update as compiled_update
 from .range_test import range_test as range_test
 
+# Configurations
+from .config import from_config as from_config
+
 # In the place of MLX's own
 from .install import install as install
 from .install import uninstall as uninstall

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import operator
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+
+import mlx.core as mx
 
 SIGNS: dict[Any, str] = {
     operator.mul: "*",
@@ -84,10 +87,31 @@ def _called(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
 
 
 def _shown(value: Any) -> str:
+    """As text that makes the value again, where there is one: numbers of NumPy as numbers, vectors as lists."""
+    if type(value) is list:
+        return f"[{', '.join(map(_shown, value))}]"
+    if type(value) is tuple:
+        return f"({', '.join(map(_shown, value))}{',' if len(value) == 1 else ''})"
     try:
-        return repr(value)
+        if isinstance(value, mx.array):
+            numbers: Any = value.tolist()
+            return f"[{', '.join(map(_shortest, numbers))}]" if value.ndim == 1 else repr(value)
+        return repr(value.tolist() if hasattr(value, "dtype") else value)
     except (ValueError, RuntimeError):  # an array in a trace, which has no value
         return "array"
+
+
+def _shortest(value: Any) -> str:
+    """The fewest digits that are the same number in float32."""
+    if not isinstance(value, float):
+        return repr(value)
+    texts = (repr(float(f"{value:.{digits}g}")) for digits in range(6, 10))
+    return next((text for text in texts if _float32(float(text)) == value), repr(value))
+
+
+def _float32(value: float) -> float:
+    number: float = struct.unpack("f", struct.pack("f", value))[0]
+    return number
 
 
 def _parameters(rate: Callable[..., Any]) -> dict[str, bool]:
