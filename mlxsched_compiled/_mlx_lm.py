@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -27,8 +26,8 @@ def build_schedule(schedule_config: Any) -> Schedule:
     return schedule
 
 
-class MlxLm(MetaPathFinder):
-    """Replaces mlx-lm's ``build_schedule``.
+class MlxLm:
+    """Replaces mlx-lm's ``build_schedule``: a finder of modules, in ``sys.meta_path``.
 
     Args:
         replacements: Where it is noted.
@@ -59,7 +58,7 @@ class MlxLm(MetaPathFinder):
         """Finds that module as the other finders do."""
         if fullname != _MODULE:
             return None
-        others = (finder for finder in [*sys.meta_path] if finder is not self)
+        others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
         spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
         if spec is not None and spec.loader is not None:
             loader: Any = spec.loader

@@ -10,7 +10,6 @@ import mlx.optimizers
 from mlx.optimizers import schedulers
 
 from . import _mlx_optimizers
-from ._catalogue import catalogue
 from ._mlx_lm import MlxLm
 from ._replacements import Replacements, takers
 
@@ -44,8 +43,10 @@ def install() -> None:
         noam(model_size=512, warmup_steps=4000, factor=1.0)
         >>> uninstall()
     """
+    from ._catalogue import catalogue  # slow to import
+
+    originals: list[Any] = []
     with _replacements.lock:
-        originals: list[Any] = []
         for name, ours in catalogue().items():
             if name in _THE_FIVE:
                 for module in (mlx.optimizers, schedulers):
@@ -85,11 +86,10 @@ def unload_ipython_extension(ipython: Any) -> None:
 def _warn_of_takers(originals: Collection[Any]) -> None:
     names: dict[str, list[str]] = {}
     for module, _, original in takers(originals):
-        if module not in (mlx.optimizers, schedulers):
-            names.setdefault(module.__name__, []).append(original.__name__)
+        names.setdefault(module.__name__, []).append(original.__name__)
     for name, taken in names.items():
         warn(
-            f"{name} has imported {', '.join(taken)} from MLX before install(), and goes on with MLX's own. "
+            f"{name} has imported {', '.join(sorted(taken))} from MLX before install(), and goes on with MLX's own. "
             f"Call install() first, or start the program by mlxsched run.",
             stacklevel=3,
         )

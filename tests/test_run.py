@@ -25,8 +25,10 @@ import multiprocessing, pickle, signal, sys, threading
 class Own:
     pass
 
-def successor(number):
+def successor(number: int):
     return number + 1
+
+assert successor.__annotations__["number"] is int  # no future is inherited
 
 def fails():
     raise ValueError("failed")
