@@ -40,6 +40,7 @@ from .recipes import noam as noam
 # Schedules made of schedules
 from .compose import clip as clip
 from .compose import delay as delay
+from .compose import skip as skip
 from .compose import staircase as staircase
 from .compose import repeat as repeat
 from .compose import cooldown as cooldown
