@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
@@ -23,7 +25,9 @@ STEPS = st.integers(1, 1000)
 
 def _mlx_lm_form(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     warmup = {"warmup": st.integers(0, 200), "warmup_init": st.floats(0, 1e-3)}
-    either = st.fixed_dictionaries(warmup) | st.fixed_dictionaries({"warmup": warmup["warmup"]}) | st.just({})
+    either: st.SearchStrategy[dict[str, Any]] = (
+        st.fixed_dictionaries(warmup) | st.fixed_dictionaries({"warmup": warmup["warmup"]}) | st.just({})
+    )
     return st.builds(lambda args, more: {"name": name, "arguments": list(args), **more}, st.tuples(*arguments), either)
 
 
@@ -206,7 +210,7 @@ def test_a_warmup_is_refused_where_there_is_one(name: str) -> None:
         return
     arguments = next(p.arguments for p in PARAMETERS.values() if p.factory == name)
     # Those in the table that are made of a warmup have one too.
-    up = name in OWN_WAY_UP or (name != "join_schedules" and "warmup(" in repr(arguments))
+    up = name in OWN_WAY_UP or (name not in ("join_schedules", "skip") and "warmup(" in repr(arguments))
     if up:
         with pytest.raises(
             ValueError, match=f"{name} takes no warmup, since it has its own way up: .*(warmup|up_steps)"
@@ -228,7 +232,7 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
     ({"name": "tabulate"}, ValueError, "name: tabulate takes a function"),
     ({"name": "Schedule"}, ValueError, "name: Schedule takes a function"),
     ({"name": "scheduled"}, ValueError, "name: There is no schedule 'scheduled'"),
-    ({"name": "constant", 1: 2}, TypeError, "A key must be text, but got 1"),
+    ({"name": "constant", 1: 2}, TypeError, "a key must be text, but got 1"),
     ({"name": "constant", "arguments": 1}, TypeError, "arguments must be a list or a mapping, but got 1"),
     ({"name": "constant", "arguments": "[1]"}, TypeError, "arguments must be a list or a mapping, but got '[1]'"),
     ({"name": "constant", "arguments": None}, TypeError, "arguments must be a list or a mapping, but got None"),
@@ -238,8 +242,10 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
     ({"name": "constant", "arguments": ["True"]}, TypeError, "constant: value must be a number, but got True"),
     ({"name": "constant", "arguments": ["ten"]}, ValueError, "arguments[0]: There is no schedule 'ten'"),
     ({"name": "constant", "arguments": [1, 2]}, ValueError, "arguments must be at most 1 (value), but got 2"),
-    ({"name": "constant", "arguments": {1: 2}}, ValueError, "takes no 'arguments.1'"),
+    ({"name": "constant", "arguments": {1: 2}}, TypeError, "constant: a key must be text, but got 1"),
     ({**COSINE, "init": 1}, ValueError, "init is given twice"),
+    ({**COSINE, "arguments": {"name": 1}}, ValueError, "takes no 'arguments.name'"),
+    ({"name": "constant", "argument": [1]}, ValueError, "constant takes no 'argument'. Did you mean 'arguments'?"),
     ({**COSINE, "powr": 2}, ValueError, "cosine_decay takes no 'powr'. Did you mean 'power'?"),
     ({**COSINE, "warmup_steps": 2}, ValueError, "cosine_decay takes no 'warmup_steps'. Did you mean 'warmup"),
     ({**COSINE, "warmupratio": 2}, ValueError, "Did you mean 'warmup_ratio'?"),
@@ -313,6 +319,21 @@ def test_a_configuration_is_left_as_it_is() -> None:
 @pytest.mark.parametrize(
     "text", ["1e-3", "cosine_decay(1e-3, 100)", "{name: noam, arguments: [64, 1e2], factor: 1e-1}"]
 )
+def _examples() -> list[tuple[str, str]]:
+    page = (Path(__file__).parents[1] / "docs" / "configurations.md").read_text()
+    return re.findall(r"```yaml\n(lr_schedule:.*?)\n# (.*?)\n```", page, re.DOTALL)
+
+
+@pytest.mark.parametrize(("example", "text"), _examples())
+def test_the_examples_in_yaml_are_the_texts_below_them(example: str, text: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    assert repr(from_config(yaml.safe_load(example)["lr_schedule"])) == repr(from_config(text))
+
+
+def test_there_are_examples_in_yaml() -> None:
+    assert len(_examples()) >= 4
+
+
 def test_what_yaml_makes_of_it(text: str) -> None:
     yaml = pytest.importorskip("yaml")
     assert isinstance(from_config(yaml.safe_load(f"lr_schedule: {text}")["lr_schedule"]), ours.Schedule)
