@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
+from ._checks import FLOAT32_MAX
+
 SIGNS: dict[Any, str] = {
     operator.mul: "*",
     operator.add: "+",
@@ -102,16 +104,13 @@ def _shown(value: Any) -> str:
 
 
 def _shortest(value: Any) -> str:
-    """The fewest digits that are the same number in float32."""
-    if not isinstance(value, float):
-        return repr(value)
-    texts = (repr(float(f"{value:.{digits}g}")) for digits in range(6, 10))
-    return next((text for text in texts if _float32(float(text)) == value), repr(value))
-
-
-def _float32(value: float) -> float:
-    number: float = struct.unpack("f", struct.pack("f", value))[0]
-    return number
+    """Few digits that are the same number in float32."""
+    if isinstance(value, float):
+        for digits in range(6, 10):
+            rounded = float(f"{value:.{digits}g}")
+            if abs(rounded) <= FLOAT32_MAX and struct.unpack("f", struct.pack("f", rounded)) == (value,):
+                return repr(rounded)
+    return repr(value)
 
 
 def _parameters(rate: Callable[..., Any]) -> dict[str, bool]:

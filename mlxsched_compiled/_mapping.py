@@ -8,14 +8,14 @@ from inspect import Parameter
 from typing import Any
 
 from ._catalogue import called, nearest, parameters
-from ._checks import count
+from ._checks import count, finite
 from ._ratios import ratio_keys, without_ratios
 from ._text import parsed
-from .compose import delay, join_schedules, warmup
+from .compose import delay, join_schedules, skip, warmup
 from .schedule import Schedule
 
-_SETTINGS = ("name", "arguments", "warmup", "warmup_init", "total_steps")
-"""The keys that are no arguments of the schedule that is named."""
+_SETTINGS = ("warmup", "warmup_init", "total_steps")
+"""What can be given beside the arguments of the schedule that is named."""
 _WAYS_UP = ("warmup_steps", "warmup_fraction", "up_steps")
 """Parameters of schedules that have their own way up."""
 
@@ -43,7 +43,8 @@ def _schedule(config: Mapping[Any, Any]) -> Schedule:
     given = without_ratios(name, known, given)
     if "warmup_init" in given and "warmup" not in given:
         raise ValueError(f"warmup_init is for a warmup, which {name} is not given.")
-    steps, init = count("warmup", given.pop("warmup", 0), at_least=0), given.pop("warmup_init", 0.0)
+    steps = count("warmup", given.pop("warmup", 0), at_least=0)
+    init = finite("warmup_init", given.pop("warmup_init", 0.0))
     schedule = called(name, [], given)
     if steps == 0:
         return schedule
@@ -53,9 +54,6 @@ def _schedule(config: Mapping[Any, Any]) -> Schedule:
 
 
 def _name(config: Mapping[Any, Any]) -> str:
-    for key in config:
-        if not isinstance(key, str):
-            raise TypeError(f"A key must be text, but got {key!r}.")
     if "name" not in config:
         raise ValueError(f"The key 'name' is missing; there is {', '.join(map(repr, config)) or 'none'}.")
     name = config["name"]
@@ -67,19 +65,21 @@ def _name(config: Mapping[Any, Any]) -> str:
 def _given(name: str, known: Mapping[str, Parameter], config: Mapping[str, Any]) -> dict[str, Any]:
     """The values of all keys but ``name`` and ``arguments``, and the arguments by name."""
     given: dict[str, Any] = {}
-    for place, key, value in [*_arguments(known, config), *((key, key, value) for key, value in config.items())]:
+    allowed = list(dict.fromkeys([*known, *_SETTINGS, *ratio_keys(known)]))
+    beside = [(key, key, value) for key, value in config.items() if key not in ("name", "arguments")]
+    for place, key, value in [*_arguments(known, config), *beside]:
+        if not isinstance(key, str):
+            raise TypeError(f"{name}: a key must be text, but got {key!r}.")
         if key in given:
             raise ValueError(f"{name}: {key} is given twice.")
-        if key in known or key in _SETTINGS or key in ratio_keys(known):
-            if key not in ("name", "arguments"):
-                given[key] = _value_at(place, value, key in known and known[key].annotation == "str")
-        else:
-            all_known = [*known, *(key for key in (*_SETTINGS, *ratio_keys(known)) if key not in known)]
-            raise ValueError(f"{name} takes no {place!r}.{nearest(key, all_known)} It takes {', '.join(all_known)}.")
+        if key not in allowed:
+            suggestion = nearest(key, [*allowed, "arguments"])
+            raise ValueError(f"{name} takes no {place!r}.{suggestion} It takes {', '.join(allowed)}.")
+        given[key] = _value_at(place, value, key in known and known[key].annotation == "str")
     return given
 
 
-def _arguments(known: Mapping[str, Parameter], config: Mapping[str, Any]) -> list[tuple[str, str, Any]]:
+def _arguments(known: Mapping[str, Parameter], config: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Where each of the ``arguments`` stands, its name and its value."""
     arguments = config.get("arguments", [])
     if isinstance(arguments, Mapping):
@@ -115,6 +115,8 @@ def _way_up(schedule: Schedule) -> str:
     call = schedule._call
     if call.function is warmup:
         return "warmup"
+    if call.function is skip:  # whose way up may be among the steps that are left out
+        return ""
     if own := [p for p in _WAYS_UP if p in call.kwargs]:
         return f"{own[0]} of {schedule.__name__}"
     operands = call.kwargs["schedules"][:1] if call.function is join_schedules else call.operands()

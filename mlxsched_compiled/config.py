@@ -47,7 +47,7 @@ def from_config(config: str | float | Mapping[str, Any] | Schedule) -> Schedule:
         array([0, 0.001, 0.002, 0.001, 0], dtype=float32)
         >>> from_config({"name": "cosine_decay", "arguments": [1e-3, 10], "warmup": 4})(mx.array([0, 2, 4, 5, 10, 15]))
         array([0, 0.0005, 0.001, 0.001, 0.0005, 0], dtype=float32)
-        >>> from_config({"name": "sqrt_decay", "init": "1e-3", "end_ratio": 0.1, "total_steps": 100, "warmup_ratio": 0.1})
+        >>> from_config({"name": "sqrt_decay", "init": "1e-3", "end_ratio": 0.1, "total_steps": 100, "warmup": 10})
         warmup(schedule=sqrt_decay(init=0.001, decay_steps=90, end=0.0001), steps=10, init=0.0)
     """
     from ._mapping import value_of  # seldom needed, and ast and inspect are slow to import
