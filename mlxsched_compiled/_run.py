@@ -58,9 +58,16 @@ def _prepared(arguments: argparse.Namespace) -> Callable[[], None]:
         _put_first_on_path(os.path.dirname(os.path.realpath(path)))
         program = partial(_run_script, path, _contents(path))
     sys.argv = [target, *argv]
-    main = sys.modules["__main__"] = ModuleType("__main__")
-    vars(main).update(__annotations__={}, __builtins__=builtins)
+    _make_main()
     return partial(_without_our_frames, program)
+
+
+def _make_main() -> None:
+    """Makes a new ``__main__``, with the names that this version of Python gives to one."""
+    before, main = vars(sys.modules["__main__"]), ModuleType("__main__")
+    names = {"__annotations__": {}, "__builtins__": builtins, "__cached__": None}
+    vars(main).update((name, value) for name, value in names.items() if name in before)
+    sys.modules["__main__"] = main
 
 
 def _put_first_on_path(folder: str, *, even_if_safe: bool = False) -> None:
@@ -96,7 +103,7 @@ def _run_folder() -> None:
 def _run_script(path: str, contents: bytes | CodeType) -> None:
     loader = SourceFileLoader if isinstance(contents, bytes) else SourcelessFileLoader
     names = vars(sys.modules["__main__"])
-    names.update(__file__=path, __cached__=None, __loader__=loader("__main__", path))
+    names.update(__file__=path, __loader__=loader("__main__", path))
     exec(compile(contents, path, "exec", dont_inherit=True) if isinstance(contents, bytes) else contents, names)
 
 

@@ -114,6 +114,7 @@ def _lora(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tup
     reports = SimpleNamespace(init=lambda **_: None, log=lambda values, step: log.append(values))
     monkeypatch.setattr(callbacks, "wandb", reports)
     (folder / "config.yaml").write_text(yaml.safe_dump(_configured(folder, **settings)))
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "true")  # which it sets itself, and leaves
     monkeypatch.setattr(sys, "argv", ["mlx_lm.lora", "--config", str(folder / "config.yaml")])
     lora.main()
     return _parted(log)
