@@ -1,4 +1,4 @@
-"""The site: it builds without a warning, loads nothing from elsewhere, and shows every public name with its formula."""
+"""The site: it builds without a warning, loads nothing from elsewhere, and shows the docstrings with their formulas."""
 
 from __future__ import annotations
 
@@ -48,11 +48,6 @@ def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     addresses = ["".join(address) for page in pages for address in re.findall(loaded, page.read_text())]
     assert addresses
     assert [address for address in addresses if re.match(r"(https?:)?//", address)] == []
-
-
-def test_the_api_has_every_public_name_in_the_order_of_the_package(site: Path) -> None:
-    shown = re.findall(r'<h3 id="mlxsched_compiled\.(?:\w+\.)?(\w+)"', (site / "api.html").read_text())
-    assert [name for name in shown if name in mlxsched_compiled.__all__] == mlxsched_compiled.__all__
 
 
 def test_formulas_are_drawn(site: Path) -> None:
