@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+import mlxsched_compiled
+
 from .schedules import FACTORIES, TYPICAL, call_of
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -42,6 +44,11 @@ def test_someone_who_comes_from_elsewhere_meets_every_factory() -> None:
     here = " ".join(re.findall(r"\| `.+?` \| `(.+?)` \|", (DOCS / "coming-from.md").read_text()))
     alone = {call_of(row.make, 0.1)[0] for row in TYPICAL.values() if row.alone}
     assert {name for name in FACTORIES if not re.search(rf"\b{name}\(", here)} == alone
+
+
+def test_the_api_has_every_public_name_in_the_order_of_the_contents_page() -> None:
+    shown = re.findall(r"^::: mlxsched_compiled\.(?:\w+\.)?(\w+)$", (DOCS / "api.md").read_text(), re.MULTILINE)
+    assert [name for name in shown if name in mlxsched_compiled.__all__] == mlxsched_compiled.__all__
 
 
 def test_every_picture_is_drawn_and_every_drawing_shown() -> None:
