@@ -21,8 +21,9 @@ FACTORIES: dict[str, Callable[..., ours.Schedule]] = {
     name: value
     for name, value in NAMES.items()
     if inspect.isfunction(value) and str(inspect.signature(value).return_annotation).endswith("Schedule")
+    if name != "from_config"
 }
-"""Those that make schedules."""
+"""Those that make schedules of arguments."""
 
 
 @dataclass(frozen=True)
