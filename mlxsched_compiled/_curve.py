@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import mlx.core as mx
 
-from ._checks import count, static
 from ._graph import applied
 from .schedule import Schedule
 
@@ -32,20 +32,26 @@ _UNKNOWN = 1000
 
 
 class Curve:
-    """The rates of a schedule at its first ``count`` steps, all of them or evenly sampled.
+    """The rates of a schedule at its first steps, all of them or evenly sampled.
+
+    Args:
+        schedule: The schedule.
+        steps: How many steps; as many as show how it goes if None.
 
     Raises:
         ValueError: If there is no finite rate.
     """
 
-    def __init__(self, schedule: Schedule, count: int) -> None:
-        self.count = count
-        self.steps = _evenly(0, count - 1, _SAMPLES)
+    def __init__(self, schedule: Schedule, steps: int | None = None) -> None:
+        self.ends = end(schedule)
+        """The step from which on the rate stays what it is, whether or not it is among the first ``count``."""
+        self.count = _horizon(schedule, self.ends) if steps is None else steps
+        self.steps = _evenly(0, self.count - 1, _SAMPLES)
         self.rates = rates_at(schedule, self.steps)
         if not any(map(math.isfinite, self.rates)):
-            raise ValueError(f"{schedule} has no finite rate at its first {count:,} steps.")
+            raise ValueError(f"{schedule} has no finite rate at its first {self.count:,} steps.")
         self.first, self.last = self.rates[0], self.rates[-1]
-        self.highest_at, self.highest = _highest(schedule, 0, count - 1)
+        self.highest_at, self.highest = _highest(schedule, 0, self.count - 1)
 
     @property
     def points(self) -> list[tuple[int, float]]:
@@ -63,15 +69,10 @@ class Curve:
         return sorted({points[0], *(point for pair in extremes for point in pair), points[-1]})
 
 
-def curve(schedule: Schedule, steps: int | None = None) -> Curve:
-    """The curve of the first ``steps`` steps, by default of as many as show how it goes."""
-    return Curve(schedule, horizon(schedule) if steps is None else static("steps", count("steps", steps)))
-
-
 def rates_at(schedule: Schedule, steps: Sequence[int]) -> list[float]:
     """The rates at these steps."""
-    rates: list[float] = applied(schedule.structure, mx.array(steps, mx.uint64), *schedule.state).tolist()
-    return rates
+    rates: Any = applied(schedule.structure, mx.array([*steps], mx.uint64), *schedule.state).tolist()
+    return [*rates]
 
 
 def end(schedule: Schedule) -> int | None:
@@ -96,13 +97,12 @@ def end(schedule: Schedule) -> int | None:
     return after
 
 
-def horizon(schedule: Schedule) -> int:
+def _horizon(schedule: Schedule, ends: int | None) -> int:
     """How many steps show how a schedule goes.
 
     All until it ends and a tenth more; several cycles of one that repeats itself; a few half-lives of one that decays
     for ever; of one that grows for ever, until it has grown a hundredfold.
     """
-    ends = end(schedule)
     if ends == 0:
         return _UNKNOWN
     if ends is not None and not _fades(schedule, ends):
