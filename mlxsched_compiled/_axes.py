@@ -44,6 +44,8 @@ def step_ticks(last: int, most: int) -> list[int]:
 
 def summary(curve: Curve) -> str:
     """The first rate, the highest and the last, and where they are."""
+    if curve.ends == 0:
+        return f"{number(curve.first)} at every step"
     if curve.ends is not None and curve.ends < curve.count:
         last = f"from step {whole(curve.ends)} on"
     else:

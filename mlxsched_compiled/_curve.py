@@ -76,25 +76,34 @@ def rates_at(schedule: Schedule, steps: Sequence[int]) -> list[float]:
 
 
 def end(schedule: Schedule) -> int | None:
-    """The step from which on the rate stays what it is; None if it never does.
+    """The step from which on the rate stays what it is.
 
-    It is found by looking: an excursion shorter than a hundredth of the steps before it may be missed.
+    None if it never does, or only because float32 has no more digits for it. The step is found by looking: an excursion
+    shorter than a hundredth of the steps before it may be missed.
     """
     far = _far(schedule)
     steps = _ever_rarer(far)
     *rates, last = rates_at(schedule, steps)
+    if not math.isfinite(last):
+        return None
     before = _last_other(rates, last)
     if before is None:
         return 0
     first, after = steps[before], steps[before + 1]
-    if after > far // 2 or not math.isfinite(last):
+    if after > far // 2:
         return None
     while after - first > 1:
         steps = _evenly(first, after, 1000)
         *rates, _ = rates_at(schedule, steps)
         before = _last_other(rates, last) or 0
         first, after = steps[before], steps[before + 1]
-    return after
+    return None if _fades(schedule, after) else after
+
+
+def _fades(schedule: Schedule, ends: int) -> bool:
+    """Whether it still moves, but was as good as there at half of the steps."""
+    early, late = (rates_at(schedule, _evenly(*part, 1000)) for part in ((0, ends // 2), (ends // 2, ends - 1)))
+    return 0 < max(late) - min(late) < (max(early) - min(early)) * _VISIBLE / 10
 
 
 def _horizon(schedule: Schedule, ends: int | None) -> int:
@@ -103,20 +112,12 @@ def _horizon(schedule: Schedule, ends: int | None) -> int:
     All until it ends and a tenth more; several cycles of one that repeats itself; a few half-lives of one that decays
     for ever; of one that grows for ever, until it has grown a hundredfold.
     """
-    if ends == 0:
-        return _UNKNOWN
-    if ends is not None and not _fades(schedule, ends):
-        return ends + max(ends // 10, 1) + 1
+    if ends is not None:
+        return ends + max(ends // 10, 1) + 1 if ends > 0 else _UNKNOWN
     decay, cycles = _decay(schedule), _cycles(schedule)
     if cycles is not None and (decay is None or decay > _MANY * cycles):
         return cycles + 1
     return (decay or _growth(schedule) or _UNKNOWN) + 1
-
-
-def _fades(schedule: Schedule, ends: int) -> bool:
-    """Whether it ends only because float32 has no more digits: it still moves, but was as good as there half-way."""
-    early, late = (rates_at(schedule, _evenly(*part, 1000)) for part in ((0, ends // 2), (ends // 2, ends - 1)))
-    return 0 < max(late) - min(late) < (max(early) - min(early)) * _VISIBLE / 10
 
 
 def _cycles(schedule: Schedule) -> int | None:
@@ -173,9 +174,9 @@ def _highest(schedule: Schedule, first: int, last: int) -> tuple[int, float]:
     steps = _evenly(first, last, _SAMPLES)
     rates = [rate if math.isfinite(rate) else -math.inf for rate in rates_at(schedule, steps)]
     top = max(rates)
-    i = next(i for i, rate in enumerate(rates) if rate >= top - _ROUNDED * abs(top))
     if len(steps) == last - first + 1:
-        return steps[i], rates[i]
+        return next(step for step, rate in zip(steps, rates, strict=True) if rate >= top - _ROUNDED * abs(top)), top
+    i = rates.index(top)
     return _highest(schedule, steps[max(i - 1, 0)], steps[min(i + 1, len(steps) - 1)])
 
 
@@ -199,8 +200,9 @@ def _evenly(first: int, last: int, most: int) -> list[int]:
 
 
 def _last_other(rates: Sequence[float], value: float) -> int | None:
-    """Where the last rate is that is not ``value``."""
-    return next((i for i in reversed(range(len(rates))) if rates[i] != value), None)
+    """Where the last rate is that is not ``value``, give or take rounding."""
+    near = _ROUNDED * abs(value)
+    return next((i for i in reversed(range(len(rates))) if not abs(rates[i] - value) <= near), None)
 
 
 def _rate(point: tuple[int, float]) -> float:

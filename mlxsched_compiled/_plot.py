@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ._axes import shortened, span
@@ -20,6 +22,28 @@ def plot(schedule: Schedule, steps: int | None, ax: Any) -> Any:
     ax = new_axes() if ax is None else ax
     draw(curve, repr(schedule), ax)
     return ax
+
+
+def save(curves: Sequence[Curve], labels: Sequence[str], file: str) -> None:
+    """Writes a picture of the curves, in the format that the file's ending names.
+
+    Raises:
+        ImportError: If there is no matplotlib.
+        ValueError: If the ending is missing or not known.
+        OSError: If the file cannot be written.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise missing("matplotlib", "plot", "A picture") from error
+    if not Path(file).suffix:
+        raise ValueError(f"{file} needs an ending that names the format: .png, .svg or .pdf.")
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    ax = figure.subplots()
+    for curve, label in zip(curves, labels, strict=True):
+        draw(curve, label, ax)
+    figure.legend(frameon=False, loc="outside upper left")
+    figure.savefig(file, dpi=150)
 
 
 def new_axes() -> Any:
