@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import mlx.core as mx
@@ -58,15 +59,16 @@ class Curve:
         """Steps and their rates, where these are finite."""
         return [point for point in zip(self.steps, self.rates, strict=True) if math.isfinite(point[1])]
 
-    def outline(self, columns: int) -> list[tuple[int, float]]:
-        """The points that a picture of so many columns needs: of each column the lowest and the highest."""
-        points = self.points
-        size = math.ceil(len(points) / columns)
-        if size <= 2:
-            return points
-        chunks = [points[i : i + size] for i in range(0, len(points), size)]
-        extremes = [{min(c, key=_rate), max(c, key=_rate)} for c in chunks]
-        return sorted({points[0], *(point for pair in extremes for point in pair), points[-1]})
+    def outline(self, columns: int, last: int) -> list[tuple[int, float]]:
+        """The points that a picture needs whose columns span the steps to ``last``.
+
+        Of each column these are the first and the last, the lowest and the highest.
+        """
+        found = []
+        for _, column in groupby(self.points, lambda point: round(point[0] / last * (columns - 1))):
+            points = [*column]
+            found += sorted({points[0], min(points, key=_rate), max(points, key=_rate), points[-1]})
+        return found
 
 
 def rates_at(schedule: Schedule, steps: Sequence[int]) -> list[float]:
@@ -200,9 +202,8 @@ def _evenly(first: int, last: int, most: int) -> list[int]:
 
 
 def _last_other(rates: Sequence[float], value: float) -> int | None:
-    """Where the last rate is that is not ``value``, give or take rounding."""
-    near = _ROUNDED * abs(value)
-    return next((i for i in reversed(range(len(rates))) if not abs(rates[i] - value) <= near), None)
+    """Where the last rate is that is not ``value``."""
+    return next((i for i in reversed(range(len(rates))) if rates[i] != value), None)
 
 
 def _rate(point: tuple[int, float]) -> float:

@@ -11,7 +11,7 @@ from .schedule import Schedule
 _WIDTH, _HEIGHT = 480, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 10, 24
 """What surrounds the curve, and holds the labels of the axes."""
-_COLUMNS = 200
+_COLUMNS = 150
 _LINE = "#5b7fe0"
 """Seen on white as well as on black. All else has the colour of the text around."""
 _LONGEST = 500
@@ -50,7 +50,7 @@ def svg(drawn: Curve) -> str:
     for step in step_ticks(last, 4):
         parts.append(_text(across(step), f"{_HEIGHT - 6}", "middle", whole(step)))
     parts.append(f'<path d="M{left} {_TOP}V{bottom}H{right}" stroke="currentColor" stroke-opacity="0.5" fill="none"/>')
-    points = " ".join(f"{across(step)},{down(rate)}" for step, rate in drawn.outline(_COLUMNS))
+    points = " ".join(f"{across(step)},{down(rate)}" for step, rate in drawn.outline(_COLUMNS, last))
     parts.append(f'<polyline points="{points}" fill="none" stroke="{_LINE}" stroke-width="2" stroke-linejoin="round"/>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '

@@ -33,12 +33,12 @@ def save(curves: Sequence[Curve], labels: Sequence[str], file: str) -> None:
         OSError: If the file cannot be written.
     """
     try:
-        from matplotlib.figure import Figure
+        import matplotlib.figure
     except ImportError as error:
         raise missing("matplotlib", "plot", "A picture") from error
     if not Path(file).suffix:
         raise ValueError(f"{file} needs an ending that names the format: .png, .svg or .pdf.")
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    figure = matplotlib.figure.Figure(figsize=(8, 4), layout="constrained")
     ax = figure.subplots()
     for curve, label in zip(curves, labels, strict=True):
         draw(curve, label, ax)

@@ -60,7 +60,7 @@ def _row(rate: float, low: float, high: float, rows: int) -> int:
 def _pixels(curve: Curve, low: float, high: float, last: int, columns: int, rows: int) -> Pixels:
     """The pixels on the curve, without a gap."""
     points = [
-        (round(step / last * (columns - 1)), _row(rate, low, high, rows)) for step, rate in curve.outline(columns)
+        (round(step / last * (columns - 1)), _row(rate, low, high, rows)) for step, rate in curve.outline(columns, last)
     ]
     pixels = {points[0]}
     for (x, y), (to_x, to_y) in zip(points, points[1:], strict=False):
