@@ -33,7 +33,8 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     """Round numbers from ``low`` to ``high``, evenly spaced: two at least, and no more than ``most`` if that can be."""
     scale = 10.0 ** math.floor(math.log10((high - low) / most))
     distance = next(d * scale for d in _ROUND if (high - low) / (d * scale) <= most)
-    first, last = math.ceil(low / distance - 1e-9), math.floor(high / distance + 1e-9)
+    # 0.01 is a little less in float32, and a label all the same.
+    first, last = math.ceil(low / distance - 1e-6), math.floor(high / distance + 1e-6)
     return [float(f"{i * distance:.12g}") for i in range(first, last + 1)]
 
 

@@ -166,3 +166,9 @@ def test_many_steps_keep_their_extremes() -> None:
     outline = curve.outline(100, curve.count - 1)
     assert len(outline) <= 400
     assert {0.0, max(curve.rates)} <= {rate for _, rate in outline}
+
+
+def test_a_picture_begins_with_the_first_rate_and_ends_with_the_last() -> None:
+    points = Curve(ours.cosine_decay(1, 10**6) * ours.cyclic(1, 2, 50), 20_075).points
+    outline = Curve(ours.cosine_decay(1, 10**6) * ours.cyclic(1, 2, 50), 20_075).outline(50, 20_074)
+    assert (outline[0], outline[-1]) == (points[0], points[-1])
