@@ -40,6 +40,7 @@ from .recipes import noam as noam
 # Schedules made of schedules
 from .compose import clip as clip
 from .compose import delay as delay
+from .compose import skip as skip
 from .compose import staircase as staircase
 from .compose import repeat as repeat
 from .compose import cooldown as cooldown
@@ -52,6 +53,9 @@ from .plateau import reduce_on_plateau as reduce_on_plateau
 from .training import compiled_step as compiled_step
 from .training import compiled_update as compiled_update
 from .range_test import range_test as range_test
+
+# Configurations
+from .config import from_config as from_config
 
 __all__ = [name for name, value in [*vars().items()] if callable(value) and not name.startswith("_")]
 __version__ = "0.1.0"
