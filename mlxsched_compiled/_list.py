@@ -8,7 +8,7 @@ import re
 import sys
 from typing import Any
 
-from ._catalogue import catalogue
+from ._catalogue import catalogue, usage
 
 
 def add_command(commands: Any) -> None:
@@ -34,9 +34,6 @@ def _sections() -> dict[str, list[str]]:
 
 
 def _line(name: str) -> str:
-    """The call, and the first line of its documentation."""
-    factory = catalogue()[name]
-    parameters = inspect.signature(factory).parameters.values()
-    signature = inspect.Signature([parameter.replace(annotation=parameter.empty) for parameter in parameters])
-    summary, _, _ = (inspect.getdoc(factory) or "").partition("\n")
-    return f"  {name}{signature}  # {summary.replace('``', '`')}"
+    """The call, and the first line of the documentation."""
+    summary, _, _ = (inspect.getdoc(catalogue()[name]) or "").partition("\n")
+    return f"  {usage(name)}  # {summary.replace('``', '`')}"
