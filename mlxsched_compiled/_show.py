@@ -56,8 +56,7 @@ def _run(arguments: argparse.Namespace) -> None:
     text = "\n".join(_lines(shown, width, encoding))
     print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     for each in shown:
-        notes = [each.training.note] if each.training.note else []
-        for note in [*notes, *misfits(each.training)]:
+        for note in [*each.training.notes, *misfits(each.training)]:
             print(_wrapped(f"mlxsched: warning: {each.label}: {note}", width), file=sys.stderr)
 
 

@@ -16,6 +16,8 @@ from .schedule import Schedule
 _SCHEDULE = "lr_schedule"
 _ITERS = 1000
 """Those that mlx-lm makes if it is not told how many."""
+_ACCUMULATION = ("grad_accumulation_steps", "gradient_accumulation_steps")
+"""What mlx-lm and mlx-lm-lora call the iterations for an update."""
 
 
 class Training(NamedTuple):
@@ -25,7 +27,8 @@ class Training(NamedTuple):
     iters: int | None = None
     accumulation: int = 1
     """Iterations for an update."""
-    note: str | None = None
+    notes: tuple[str, ...] = ()
+    """What is not as it may seem."""
 
     @property
     def updates(self) -> int | None:
@@ -64,23 +67,36 @@ def read(file: Any) -> Training:
 
 def _training(content: Mapping[Any, Any]) -> Training:
     """Of mlx-lm's trainer."""
-    key, note = _SCHEDULE, None
-    if content.get(key) is None:
-        similar = get_close_matches(key, [other for other in content if isinstance(other, str)], 1)
-        meant = f" Is {similar[0]!r} meant to be it?" if similar else ""
-        key, note = "learning_rate", f"all updates are made at learning_rate, for there is no lr_schedule.{meant}"
-        if content.get(key) is None:
-            raise ValueError(f"there is neither learning_rate nor lr_schedule.{meant}")
+    key, no_schedule = _key(content)
     try:
         schedule = from_config(content[key])
     except (ValueError, TypeError) as error:
         raise ValueError(f"{key}: {error}") from error
-    training = Training(schedule, _count("iters", content, _ITERS), _count("grad_accumulation_steps", content, 1), note)
-    if training.updates == 0:
-        raise ValueError(
-            f"{training.iters} iters make no update where grad_accumulation_steps is {training.accumulation}."
-        )
-    return training
+    iters, no_iters = _iters(content)
+    accumulation = max(_count(key, content, 1) for key in _ACCUMULATION)
+    if iters is not None and iters < accumulation:
+        raise ValueError(f"{iters} iters make no update of {accumulation} accumulated.")
+    return Training(schedule, iters, accumulation, (*no_schedule, *no_iters))
+
+
+def _key(content: Mapping[Any, Any]) -> tuple[str, list[str]]:
+    """Where the rate stands, and a note if that is no schedule."""
+    if content.get(_SCHEDULE) is not None:
+        return _SCHEDULE, []
+    similar = get_close_matches(_SCHEDULE, [key for key in content if isinstance(key, str)], 1)
+    meant = f" Is {similar[0]!r} meant to be it?" if similar else ""
+    if content.get("learning_rate") is None:
+        raise ValueError(f"there is neither learning_rate nor lr_schedule.{meant}")
+    return "learning_rate", [f"all updates are made at learning_rate, for there is no lr_schedule.{meant}"]
+
+
+def _iters(content: Mapping[Any, Any]) -> tuple[int | None, list[str]]:
+    """How many there are, and a note if that is not told."""
+    if content.get("iters") is not None:
+        return _count("iters", content, _ITERS), []
+    if content.get("epochs") is not None:
+        return None, ["there is no iters: how many updates the epochs have depends on the data."]
+    return _ITERS, [f"there is no iters: it is taken for {whole(_ITERS)}, as mlx-lm does."]
 
 
 def _count(key: str, content: Mapping[Any, Any], default: int) -> int:

@@ -129,21 +129,32 @@ def _without_terminal() -> dict[str, str]:
             ["it does not reach its end, 0 from step 1,500 on: the last of 1,000 updates is made at 2.5091e-6.\n"],
         ),
         (
-            'lr_schedule: "warmup_cosine_decay(1e-3, 50, 400)"',
+            'iters: 1000\nlr_schedule: "warmup_cosine_decay(1e-3, 50, 400)"',
             "0 from step 400 on; 1,000 updates",
             ["it ends early: 600 of 1,000 updates are made at a rate of 0, from step 400 on, and change nothing."],
         ),
         (
-            'lr_schedule: "warmup_linear_decay(1e-3, 50, 400, end=1e-5)"',
+            'iters: 1000\nlr_schedule: "warmup_linear_decay(1e-3, 50, 400, end=1e-5)"',
             "1e-5 from step 400 on; 1,000 updates",
             ["it ends early: 600 of 1,000 updates are made at 1e-5, from step 400 on."],
         ),
-        ("lr_schedule: 'table([1, 0])'", "; 1,000 updates", ["999 of 1,000 updates are made at a rate of 0"]),
         (
-            "learning_rate: 1e-5\nlr_shedule: 3",
-            "1e-5 at every step; 1,000 updates",
+            "iters: 1000\nlr_schedule: 'table([1, 0])'",
+            "; 1,000 updates",
+            ["999 of 1,000 updates are made at a rate of 0"],
+        ),
+        (
+            "iters: 9\nlearning_rate: 1e-5\nlr_shedule: 3",
+            "1e-5 at every step; 9 updates",
             ["no lr_schedule. Is 'lr_shedule' meant to be it?"],
         ),
+        (
+            "iters: 400\ngradient_accumulation_steps: 4\nlr_schedule: 'cosine_decay(1, 400)'",  # as in mlx-lm-lora
+            "at step 99; 100 updates (400 iters // 4 accumulated)",
+            ["it does not reach its end", "A step is an update, not an iteration."],
+        ),
+        ("lr_schedule: 'cosine_decay(1, 1000)'", "; 1,000 updates", ["it is taken for 1,000, as mlx-lm does."]),
+        ("epochs: 3\nlr_schedule: 'cosine_decay(1, 100)'", "; 111 steps", ["depends on the data"]),
     ],
 )
 def test_what_does_not_fit_the_updates_is_said(
