@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ._axes import number, whole
-from ._curve import Curve, end, rates_at
+from ._curve import Curve
+from ._horizon import end
+from ._samples import rates_at
 from ._training_file import Training
 
 _NEAR = 0.02

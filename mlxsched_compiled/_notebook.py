@@ -19,21 +19,24 @@ _LONGEST = 500
 
 
 def html(schedule: Schedule) -> str | None:
-    """The picture and the call; None where a rate cannot be computed."""
+    """The picture and the call; None where there is no curve."""
     try:
-        drawn = Curve(schedule)
+        return _page(Curve(schedule), repr(schedule))
     except Exception:  # somebody else's rate may raise anything, and what is being traced has no value
         return None
+
+
+def _page(curve: Curve, call: str) -> str:
     return (
-        f'<div style="max-width: {_WIDTH}px">{svg(drawn)}'
-        f"<div>{summary(drawn)}</div>"
-        f'<code style="overflow-wrap: anywhere">{escape(shortened(repr(schedule), _LONGEST))}</code></div>'
+        f'<div style="max-width: {_WIDTH}px">{_svg(curve)}'
+        f"<div>{summary(curve)}</div>"
+        f'<code style="overflow-wrap: anywhere">{escape(shortened(call, _LONGEST))}</code></div>'
     )
 
 
-def svg(drawn: Curve) -> str:
+def _svg(curve: Curve) -> str:
     """The curve with its axes."""
-    low, high, last = shared([drawn])
+    low, high, last = shared([curve])
 
     def across(step: float) -> str:
         return f"{_LEFT + step / last * (_WIDTH - _LEFT - _RIGHT):.1f}"
@@ -50,12 +53,12 @@ def svg(drawn: Curve) -> str:
     for step in step_ticks(last, 4):
         parts.append(_text(across(step), f"{_HEIGHT - 6}", "middle", whole(step)))
     parts.append(f'<path d="M{left} {_TOP}V{bottom}H{right}" stroke="currentColor" stroke-opacity="0.5" fill="none"/>')
-    points = " ".join(f"{across(step)},{down(rate)}" for step, rate in drawn.outline(_COLUMNS, last))
+    points = " ".join(f"{across(step)},{down(rate)}" for step, rate in curve.outline(_COLUMNS, last))
     parts.append(f'<polyline points="{points}" fill="none" stroke="{_LINE}" stroke-width="2" stroke-linejoin="round"/>')
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" width="{_WIDTH}" role="img" '
         f'style="max-width: 100%; height: auto" font-family="sans-serif" font-size="11">'
-        f"<title>{summary(drawn)}</title>{''.join(parts)}</svg>"
+        f"<title>{summary(curve)}</title>{''.join(parts)}</svg>"
     )
 
 

@@ -58,9 +58,10 @@ def new_axes() -> Any:
 def draw(curve: Curve, label: str, ax: Any) -> None:
     """Adds a curve to axes, which afterwards show all that is on them."""
     ax.plot(*zip(*curve.points, strict=True), label=shortened(label, _LONGEST))
-    low, high = span([ax.dataLim.y0, ax.dataLim.y1])
-    margin = (high - low) / 20
-    ax.set_ylim(low - (margin if low != 0 else 0), high + (margin if high != 0 else 0))
+    if ax.get_yscale() == "linear":
+        low, high = span([ax.dataLim.y0, ax.dataLim.y1])
+        margin = (high - low) / 20
+        ax.set_ylim(low - (margin if low != 0 else 0), high + (margin if high != 0 else 0))
     ax.set_xlim(ax.dataLim.x0, max(ax.dataLim.x1, 1))
     ax.set_xlabel("step")
     ax.set_ylabel("learning rate")

@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlxsched_compiled as ours
-from mlxsched_compiled._curve import Curve, end, rates_at
+from mlxsched_compiled._curve import Curve
+from mlxsched_compiled._horizon import end
+from mlxsched_compiled._samples import rates_at
 
 from .schedules import FACTORIES, TABLE, TYPICAL, call_of
 
@@ -157,6 +159,8 @@ def test_what_is_not_finite_is_left_out() -> None:
     assert math.isinf(curve.last)
     assert curve.highest == pytest.approx(10)
     assert [step for step, _ in curve.points] == [*range(10)]
+    holes = Curve(ours.Schedule(lambda step: mx.where(step % 2 == 0, 0.1, math.nan)))
+    assert {rate for _, rate in holes.points} == {mx.array(0.1).item()}
     with pytest.raises(ValueError, match="no finite rate"):
         Curve(ours.Schedule(lambda step: step * math.nan))
 

@@ -224,6 +224,13 @@ def test_schedules_share_axes(pyplot: Any) -> None:
     assert ax.get_ylim()[0] < -1
 
 
+def test_a_logarithmic_axis_stays_one(pyplot: Any) -> None:
+    _, ax = pyplot.subplots()
+    ax.set_yscale("log")
+    ours.exponential_decay(1, 0.9).plot(ax=ax)
+    assert ax.get_ylim()[0] > 0
+
+
 def test_the_page_draws(pyplot: Any) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "pictures.md").read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, Any] = {}
