@@ -11,7 +11,7 @@ from ._catalogue import called, factory_of
 from ._checks import FLOAT32_MAX
 from .schedule import Schedule
 
-_LONGEST = 4_000_000
+_LONGEST = 1_000_000
 """The most characters..."""
 _DEEPEST = 100
 """...and the most calls, lists and operators inside each other."""

@@ -226,7 +226,7 @@ def test_a_place_in_several_lines_and_after_other_letters() -> None:
         from_config("one_cycle('é', x=löss(1))")
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "\ud800", "1" * 5000, "1\0", " " * 10 + "1" * 4_000_001])
+@pytest.mark.parametrize("text", ["", "  \n", "\ud800", "1" * 5000, "1\0", " " * 10 + "1" * 1_000_001])
 def test_what_is_no_text_at_all(text: str) -> None:
     with pytest.raises(ValueError, match="text"):
         from_config(text)
