@@ -57,5 +57,13 @@ from .range_test import range_test as range_test
 # Configurations
 from .config import from_config as from_config
 
+# In the place of MLX's own
+from .install import install as install
+from .install import uninstall as uninstall
+
 __all__ = [name for name, value in [*vars().items()] if callable(value) and not name.startswith("_")]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+# Called by a notebook's %load_ext and %unload_ext
+from .install import load_ipython_extension as load_ipython_extension
+from .install import unload_ipython_extension as unload_ipython_extension
