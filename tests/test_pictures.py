@@ -18,6 +18,7 @@ from mlxsched_compiled._axes import number, span, step_ticks, ticks
 from mlxsched_compiled._curve import Curve
 from mlxsched_compiled._terminal import mark, picture
 
+from .measuring import requires_compile
 from .schedules import TYPICAL, Row, each
 from .test_docs import DOCS
 
@@ -176,6 +177,7 @@ def test_a_rate_that_fails_shows_as_its_call() -> None:
     assert ours.Schedule(lambda step: step * float("nan"))._repr_html_() is None
 
 
+@requires_compile
 def test_a_schedule_in_a_trace_shows_as_its_call() -> None:
     shown: list[Any] = []
 
