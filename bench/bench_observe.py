@@ -71,6 +71,10 @@ class _Observing(_Mlx):
         self._plateau = reduce_on_plateau(constant(INIT), factor=FACTOR, patience=PATIENCE)
         super().__init__(self._plateau)
 
+    def __call__(self) -> list[Any]:
+        """A round."""
+        return [*super().__call__(), self._plateau.state]
+
     def _tell(self, loss: mx.array) -> None:
         self._plateau.observe(loss)
 

@@ -1,57 +1,24 @@
 """Trains a small network on handwritten digits under four optimizers, and shows what schedules cost and bring.
 
 ``python bench/train_digits.py`` needs the extra ``demo``. The same training, from the same weights on the same batches,
-runs under a constant rate, under the warmup and cosine decay of MLX, under those of this package, and in one cycle of
-rate, beta and weight decay, whose highest rate a range test chooses. The four take turns epoch by epoch, so that their
-times can be compared on a machine that has other things to do.
-
-What only the extra installs is imported where it is used: ``pytest bench`` looks into this file without it.
+runs under a constant rate, under the warmup and cosine decay of MLX, under those of this package, and with everything
+on a schedule: rate, beta and weight decay, under a peak that a range test has found. The four take turns epoch by
+epoch, so that their times can be compared on a machine that has other things to do.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 
 import mlx.core as mx
 import numpy as np
-from digits_report import draw, print_tables
-from digits_runs import BATCH, CYCLE, OPTIMIZERS, SEED, Batch, Run, cycle, loss_fn, network
+from digits import ALL, BASE, BATCH, OPTIMIZERS, Batch, Run, load, shuffled, suggested_peak
+from measure import Times, fresh, markdown
 
-from mlxsched_compiled import range_test
-
-
-def load() -> tuple[Batch, Batch]:
-    """Handwritten digits to train on and others to test on."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    images, digits = load_digits(return_X_y=True)
-    arrays = train_test_split(images / 16, digits, test_size=0.2, random_state=SEED, stratify=digits)
-    train_images, test_images = (mx.array(a, mx.float32) for a in arrays[:2])
-    train_digits, test_digits = (mx.array(a, mx.int32) for a in arrays[2:])
-    return (train_images, train_digits), (test_images, test_digits)
-
-
-def shuffled(images: mx.array, digits: mx.array, epochs: int) -> Iterator[list[Batch]]:
-    """For each epoch its batches, in a new order; what does not fill a batch is left out."""
-    generator = np.random.default_rng(SEED)
-    for _ in range(epochs):
-        order = generator.permutation(len(digits))[: len(digits) // BATCH * BATCH].reshape(-1, BATCH)
-        batches = [(images[mx.array(rows)], digits[mx.array(rows)]) for rows in order]
-        mx.eval(batches)
-        yield batches
-
-
-def choose_peak(batches: list[Batch], steps: int) -> float:
-    """The highest rate for the cycle: what a range test suggests that sees each batch once."""
-    test = range_test(loss_fn, network(), cycle(steps), batches, steps=len(batches))
-    if test.suggestion is None:
-        raise RuntimeError(f"The range test suggests no rate: {test}")
-    print(f"Peak of the cycle: {test.suggestion:.2g}, where the loss of the range test fell fastest.\n{test}\n")
-    return test.suggestion
+from mlxsched_compiled._kernels import kernels
 
 
 def train(runs: dict[str, Run], images: mx.array, digits: mx.array, epochs: int) -> None:
@@ -65,18 +32,92 @@ def train(runs: dict[str, Run], images: mx.array, digits: mx.array, epochs: int)
             bar.set_postfix({name: f"loss {run.losses[-1]:.4f}" for name, run in runs.items()}, refresh=False)
 
 
+def first_step(name: str, steps: int, peak: float) -> tuple[float, int]:
+    """Seconds from nothing to the first trained step where no kernel is built yet, and kernels in a step's graph."""
+    seconds, count = fresh(__file__, "--first-step", name, "--steps", str(steps), "--peak", str(peak))
+    return float(seconds), int(count)
+
+
+def first_step_here(name: str, steps: int, peak: float) -> None:
+    """The other side of ``first_step``."""
+    batch = (mx.zeros((BATCH, 64)), mx.zeros(BATCH, mx.int32))
+    mx.eval(batch)
+    start = perf_counter()
+    run = Run(OPTIMIZERS[name](steps, peak))
+    run.epoch([batch])
+    seconds = perf_counter() - start
+    print(seconds, len(kernels(run.step(*batch), run.model.state, run.optimizer.state)))
+
+
+def report(runs: dict[str, Run], test: Batch, steps: int, peak: float) -> None:
+    """Prints what came out."""
+    base = Times(runs[BASE].seconds[1:])  # the first epoch builds kernels
+    rows = []
+    for name, run in runs.items():
+        times = Times(run.seconds[1:])
+        first, count = first_step(name, steps, peak)
+        rows.append(
+            [
+                name,
+                f"{run.accuracy(*test):.2%}",
+                f"{times.us:.0f}" if times.seconds else "",
+                f"{times.extra(base):+.1f}" if times.seconds else "",
+                f"{first:.1f}",
+                f"{count}",
+            ]
+        )
+    print(markdown(["optimizer", "test accuracy", "µs per step", "over constant", "first step, s", "kernels"], rows))
+    print(f"\nOne of the {len(test[1])} test digits is {1 / len(test[1]):.2%}.\n")
+    shown = sorted({0, steps // 20, steps // 10, steps * 3 // 10, steps // 2, steps * 9 // 10, steps - 1})
+    rows = []
+    for name, run in runs.items():
+        for what, values in run.hyperparameters.items():
+            rows.append([f"{name}, {what}", *(f"{values[step]:.4g}" for step in shown)])
+    print(markdown(["at step", *map(str, shown)], rows))
+
+
+def draw(runs: dict[str, Run], steps_per_epoch: int, out: Path) -> None:
+    """The rates, the other hyperparameters and the losses, as a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (top, middle, bottom) = plt.subplots(3, sharex=True, figsize=(8, 8), layout="constrained")
+    for (name, run), style in zip(runs.items(), ["-", "-", "--", "-"], strict=True):
+        losses = np.reshape(run.losses, (-1, steps_per_epoch)).mean(axis=1)
+        top.plot(run.hyperparameters["learning rate"], style, label=name)
+        bottom.plot(np.arange(1, len(losses) + 1) * steps_per_epoch, losses, style, label=name)
+    top.set_ylabel("learning rate")
+    top.legend()
+
+    others = runs[ALL].hyperparameters
+    (beta,) = middle.plot(others["first beta"], color="C3", label="first beta")
+    middle.set_ylabel(f"first beta, {ALL}")
+    right = middle.twinx()
+    (decay,) = right.plot(others["weight decay"], color="C4", label="weight decay")
+    right.set_ylabel("weight decay")
+    middle.legend(handles=[beta, decay])
+
+    bottom.set_ylabel("training loss, mean of an epoch")
+    bottom.set_yscale("log")
+    bottom.set_xlabel("step")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=120)
+    plt.close(figure)
+
+
 def main(epochs: int, out: Path) -> None:
     """The whole job."""
-    train_data, test_data = load()
-    (batches,) = shuffled(*train_data, epochs=1)
-    steps = epochs * len(batches)
-    peak = choose_peak(batches, steps)
-    optimizers = {name: make(steps) for name, make in OPTIMIZERS.items()} | {CYCLE: cycle(steps, peak)}
-    runs = {name: Run(optimizer) for name, optimizer in optimizers.items()}
-    train(runs, *train_data, epochs)
+    (images, digits), test = load()
+    steps_per_epoch = len(digits) // BATCH
+    steps = epochs * steps_per_epoch
+    peak = suggested_peak(next(shuffled(images, digits, epochs=1)))
+    runs = {name: Run(make(steps, peak)) for name, make in OPTIMIZERS.items()}
+    train(runs, images, digits, epochs)
     print(f"\n{steps} steps of {BATCH} digits, AdamW, {mx.default_device()}, MLX {version('mlx')}\n")
-    print_tables(runs, test_data)
-    draw(runs, len(batches), out)
+    report(runs, test, steps, peak)
+    draw(runs, steps_per_epoch, out)
     print(f"\nCurves: {out}")
 
 
@@ -86,5 +127,11 @@ if __name__ == "__main__":
     parser.add_argument(
         "--out", type=Path, default=Path("digits.png"), help="where the picture goes (default: digits.png)"
     )
+    parser.add_argument("--first-step", choices=OPTIMIZERS, help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--peak", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    main(options.epochs, options.out)
+    if options.first_step:
+        first_step_here(options.first_step, options.steps, options.peak)
+    else:
+        main(options.epochs, options.out)

@@ -54,4 +54,4 @@ from .training import compiled_update as compiled_update
 from .range_test import range_test as range_test
 
 __all__ = [name for name, value in [*vars().items()] if callable(value) and not name.startswith("_")]
-__version__ = "0.1.0"
+__version__ = "0.2.0"

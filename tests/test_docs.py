@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pytest
 
+import mlxsched_compiled
+
 from .schedules import FACTORIES, TYPICAL, call_of
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -44,6 +46,11 @@ def test_someone_who_comes_from_elsewhere_meets_every_factory() -> None:
     assert {name for name in FACTORIES if not re.search(rf"\b{name}\(", here)} == alone
 
 
+def test_the_api_has_every_public_name_in_the_order_of_the_contents_page() -> None:
+    shown = re.findall(r"^::: mlxsched_compiled\.(?:\w+\.)?(\w+)$", (DOCS / "api.md").read_text(), re.MULTILINE)
+    assert [name for name in shown if name in mlxsched_compiled.__all__] == mlxsched_compiled.__all__
+
+
 def test_every_picture_is_drawn_and_every_drawing_shown() -> None:
     shown = re.findall(r"\(gallery/(\w+\.png)\)", (DOCS / "gallery.md").read_text())
     committed = {path.name: path.stat().st_size for path in (DOCS / "gallery").iterdir()}
@@ -62,9 +69,8 @@ def test_the_script_draws_the_pictures(tmp_path: Path) -> None:
     assert all(image.startswith(b"\x89PNG") and len(image) < 40_000 for image in drawn.values())
 
 
-def test_the_readme_has_its_tables() -> None:
-    text = (DOCS.parent / "README.md").read_text()
-    assert "TABLE" not in text
-    for table in re.findall(r"<!-- pytest bench/(\w+).py -->\n(.)", text):
-        assert (DOCS.parent / "bench" / f"{table[0]}.py").exists()
-        assert table[1] == "|"
+def test_every_benchmark_has_its_tables_below_what_prints_them() -> None:
+    text = (DOCS / "benchmarks.md").read_text()
+    tables = re.findall(r"<!-- pytest bench/(\w+).py -->\n(.)", text)
+    assert {name for name, _ in tables} == {path.stem for path in (DOCS.parent / "bench").glob("bench_*.py")}
+    assert {first for _, first in tables} == {"|"}
