@@ -15,8 +15,8 @@ from typing import Any
 
 import mlx.core as mx
 
-import mlxsched_compiled
 from mlxsched_compiled import Schedule
+from mlxsched_compiled._catalogue import catalogue
 
 HERE = Path(__file__).parent
 STEPS = 1200
@@ -38,9 +38,8 @@ def figures() -> dict[str, dict[str, Schedule]]:
 def missing(page: str) -> list[str]:
     """A section for each factory that the page does not show."""
     sections = []
-    for name in mlxsched_compiled.__all__:
-        factory = getattr(mlxsched_compiled, name)
-        if f"gallery/{name}.png" in page or not _makes_a_schedule(factory):
+    for name, factory in catalogue().items():
+        if f"gallery/{name}.png" in page:
             continue
         text = inspect.getdoc(factory) or ""
         examples = [example.source for example in doctest.DocTestParser().get_examples(text)]
@@ -48,10 +47,6 @@ def missing(page: str) -> list[str]:
         summary = text.partition("\n")[0]
         sections.append(f"### {name}\n\n{summary}\n\n![{name}](gallery/{name}.png)\n\n```python\n{call}\n```\n")
     return sections
-
-
-def _makes_a_schedule(function: Any) -> bool:
-    return inspect.isfunction(function) and inspect.signature(function).return_annotation == "Schedule"
 
 
 def _call(name: str, source: str) -> str | None:

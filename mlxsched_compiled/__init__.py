@@ -40,6 +40,7 @@ from .recipes import noam as noam
 # Schedules made of schedules
 from .compose import clip as clip
 from .compose import delay as delay
+from .compose import skip as skip
 from .compose import staircase as staircase
 from .compose import repeat as repeat
 from .compose import cooldown as cooldown
@@ -53,5 +54,16 @@ from .training import compiled_step as compiled_step
 from .training import compiled_update as compiled_update
 from .range_test import range_test as range_test
 
+# Configurations
+from .config import from_config as from_config
+
+# In the place of MLX's own
+from .install import install as install
+from .install import uninstall as uninstall
+
 __all__ = [name for name, value in [*vars().items()] if callable(value) and not name.startswith("_")]
 __version__ = "0.2.0"
+
+# Called by a notebook's %load_ext and %unload_ext
+from .install import load_ipython_extension as load_ipython_extension
+from .install import unload_ipython_extension as unload_ipython_extension

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import operator
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
+
+import mlx.core as mx
+
+from ._checks import FLOAT32_MAX
 
 SIGNS: dict[Any, str] = {
     operator.mul: "*",
@@ -84,10 +89,28 @@ def _called(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
 
 
 def _shown(value: Any) -> str:
+    """As text that makes the value again, where there is one: numbers of NumPy as numbers, vectors as lists."""
+    if type(value) is list:
+        return f"[{', '.join(map(_shown, value))}]"
+    if type(value) is tuple:
+        return f"({', '.join(map(_shown, value))}{',' if len(value) == 1 else ''})"
     try:
-        return repr(value)
+        if isinstance(value, mx.array):
+            numbers: Any = value.tolist()
+            return f"[{', '.join(map(_shortest, numbers))}]" if value.ndim == 1 else repr(value)
+        return repr(value.tolist() if hasattr(value, "dtype") else value)
     except (ValueError, RuntimeError):  # an array in a trace, which has no value
         return "array"
+
+
+def _shortest(value: Any) -> str:
+    """Few digits that are the same number in float32."""
+    if isinstance(value, float):
+        for digits in range(6, 10):
+            rounded = float(f"{value:.{digits}g}")
+            if abs(rounded) <= FLOAT32_MAX and struct.unpack("f", struct.pack("f", rounded)) == (value,):
+                return repr(rounded)
+    return repr(value)
 
 
 def _parameters(rate: Callable[..., Any]) -> dict[str, bool]:

@@ -103,5 +103,6 @@ def _forget_with(function: Function) -> None:
 def _forget(function: Function) -> None:
     _watched.discard(function)
     for graphs in list(_every_thread):
-        for rate in [rate for rate in graphs if function in functions_in(rate)]:
-            del graphs[rate]
+        for rate in list(graphs):  # a collection of garbage meanwhile may forget others
+            if function in functions_in(rate):
+                graphs.pop(rate, None)

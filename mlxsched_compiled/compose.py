@@ -224,6 +224,40 @@ def _delayed(step: mx.array, parts: list[Part], steps: mx.array) -> mx.array:
 
 
 @factory
+def skip(schedule: Operand, steps: Count) -> Bound:
+    r"""A schedule without its first ``steps`` steps: to go on where a run without a saved optimizer state stopped.
+
+    .. math:: \eta(t) = \mathrm{schedule}(t + \mathrm{steps})
+
+    Args:
+        schedule: A schedule, a plain function of the step, or a number.
+        steps: Steps to leave out, at least 0.
+
+    Returns:
+        A schedule, float32, of the shape of the step. From the last step that uint64 can count it holds its rate.
+
+    Raises:
+        ValueError: If ``steps`` is not a whole number >= 0.
+        TypeError: If an argument is of the wrong kind.
+
+    Source: ``last_epoch`` in PyTorch.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import linear_schedule, skip
+        >>> skip(linear_schedule(1, 0, 4), 1)(mx.arange(5))
+        array([0.75, 0.5, 0.25, 0, 0], dtype=float32)
+    """
+    steps = count("steps", steps, at_least=0)
+    last = ~steps  # as uint64 2**64 - 1 - steps: beyond that step the sum would wrap
+    return composite(_skipped, [as_bound("schedule", schedule)], steps, last)
+
+
+def _skipped(step: mx.array, parts: list[Part], steps: mx.array, last: mx.array) -> mx.array:
+    return parts[0](mx.minimum(step, last) + steps)
+
+
+@factory
 def staircase(schedule: Operand, every: Count) -> Bound:
     r"""A schedule that changes every ``every`` steps only.
 

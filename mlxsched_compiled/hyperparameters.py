@@ -14,6 +14,7 @@ import mlx.core as mx
 from mlx.optimizers import MultiOptimizer, Optimizer
 
 from ._bound import Operand
+from ._carried import Several, carry, check_names
 from ._checks import finite
 from ._graph import applied
 from ._weak import Weak
@@ -111,27 +112,6 @@ class _Hyperparameters:
         """Of the gradient at hand, in an update."""
 
 
-class _Several:
-    """The schedules of a list of hyperparameters."""
-
-    def __init__(self, schedules: list[Schedule]) -> None:
-        self.schedules = schedules
-
-    @property
-    def state(self) -> list[list[mx.array]]:
-        """Those of the schedules."""
-        return [schedule.state for schedule in self.schedules]
-
-    @state.setter
-    def state(self, state: list[list[mx.array]]) -> None:
-        for schedule, its in zip(self.schedules, state, strict=False):
-            if its:
-                schedule.state = its
-
-    def __call__(self, step: mx.array) -> list[mx.array]:
-        return [schedule(step) for schedule in self.schedules]
-
-
 class _Scheduled:
     """The methods that a scheduled optimizer has before those of its class."""
 
@@ -141,8 +121,7 @@ class _Scheduled:
 
     def init(self, parameters: dict[str, Any]) -> None:
         """Initializes the state."""
-        if taken := {"schedules", *self._hyperparameters.schedules}.intersection(parameters):
-            raise ValueError(f"{min(taken)} is a parameter of the model and has that place in the optimizer's state.")
+        check_names(parameters, {"schedules", *self._hyperparameters.schedules})
         super().init(parameters)  # type: ignore[misc]
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
@@ -225,7 +204,7 @@ class _Scheduled:
         its.arguments[name] = list(value) if isinstance(value, list) else value
         if schedules != list(before.values()):
             its.schedules[name] = schedules
-            self._schedulers[name] = _Several(schedules) if several else schedules[0]
+            self._schedulers[name] = Several(schedules) if several else schedules[0]
             if "schedules" in self._state:
                 self._state["schedules"][name] = self._schedulers[name].state
         values = [_rate(schedule, self._state["step"]) for schedule in schedules]
@@ -233,15 +212,11 @@ class _Scheduled:
 
     def _adopt(self, state: dict[str, Any]) -> None:
         """Puts the coefficients of the schedules into a state, and takes out of it what metrics have done."""
-        saved = state.get("schedules", {})
-        ours = {n: s for n, s in self._schedulers.items() if isinstance(s, (Schedule, _Several))}
-        for name in ours.keys() & saved.keys():
-            ours[name].state = saved[name]
-        state["schedules"] = {name: scheduler.state for name, scheduler in ours.items()}
+        carry(self._schedulers, state)
         for name, schedules in self._hyperparameters.schedules.items():
             if name not in state:
                 values = [_rate(schedule, state["step"]) for schedule in schedules]
-                state[name] = values if isinstance(self._schedulers[name], _Several) else values[0]
+                state[name] = values if isinstance(self._schedulers[name], Several) else values[0]
 
     def __repr__(self) -> str:
         its = self._hyperparameters

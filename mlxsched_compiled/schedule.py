@@ -294,6 +294,11 @@ class Schedule(Bound):
     def __repr__(self) -> str:
         return str(self._call)
 
+    def __str__(self) -> str:
+        """The call, of a long one its two ends."""
+        text = repr(self)
+        return text if len(text) <= _LONG else f"{text[: _LONG // 2]} ... {text[-_LONG // 4 :]}"
+
     def __reduce__(self) -> tuple[Any, ...]:
         live = [array.tolist() for array in self._state[: self._live]]
         return (*self._call.reduced(), live) if live else self._call.reduced()
@@ -303,6 +308,9 @@ class Schedule(Bound):
 
 
 Schedule.__module__ = "mlxsched_compiled"  # where pickles look for it
+
+_LONG = 1000
+"""The most characters that are printed of a call. A ``repr`` has all of it, since ``from_config`` makes it again."""
 
 _NO_NUMBER = (
     "{} is used as a number. MLX takes a schedule for the learning rate alone, and numbers for weight_decay, momentum, "

@@ -366,6 +366,12 @@ def delay(schedule: Any, steps: int) -> Curve:
     return lambda step: _curve(schedule)(np.maximum(step, np.uint64(steps)) - np.uint64(steps))
 
 
+def skip(schedule: Any, steps: int) -> Curve:
+    """schedule(t + steps), of which uint64 holds at most 2**64 - 1"""
+    top = 2**64 - 1
+    return lambda step: _curve(schedule)(np.array([min(int(t) + steps, top) for t in step.flat], np.uint64))
+
+
 def staircase(schedule: Any, every: int) -> Curve:
     """schedule(t // every · every)"""
     return lambda step: _curve(schedule)(step // np.uint64(every) * np.uint64(every))

@@ -21,8 +21,9 @@ FACTORIES: dict[str, Callable[..., ours.Schedule]] = {
     name: value
     for name, value in NAMES.items()
     if inspect.isfunction(value) and str(inspect.signature(value).return_annotation).endswith("Schedule")
+    if name != "from_config"
 }
-"""Those that make schedules."""
+"""Those that make schedules of arguments."""
 
 
 @dataclass(frozen=True)
@@ -342,6 +343,7 @@ TABLE: dict[str, Row] = {
         bad={"factor": [1, -0.1], "threshold": _NEGATIVE, "threshold_mode": ["relative"], "mode": ["low"]},
     ),
     "delay": Row(lambda m, p: m.delay(m.exponential_decay(p, 1 - p / 1000), _n(p, 30)), zero="steps"),
+    "skip": Row(lambda m, p: m.skip(m.cosine_decay(p, _n(p), p / 9), _n(p, 30)), 6, zero="steps"),
     "staircase": Row(lambda m, p: m.staircase(m.exponential_decay(p, 0.9 - p / 9, decay_steps=_n(p, 30)), _n(p, 7))),
     "repeat": Row(lambda m, p: m.repeat(m.linear_schedule(p, 0, _n(p, 100)), _n(p, 70))),
     "cooldown": Row(

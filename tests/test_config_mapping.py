@@ -1,0 +1,339 @@
+"""Mappings that are schedules: mlx-lm's own form, what it leaves out, and ratios."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.optimizers as optim
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mlxsched_compiled as ours
+from mlxsched_compiled import from_config
+
+from . import oracle
+from .schedules import FACTORIES, PARAMETERS, Parameter
+
+RATES = st.floats(1e-7, 1.0)
+STEPS = st.integers(1, 1000)
+
+
+def _mlx_lm_form(name: str, *arguments: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    warmup = {"warmup": st.integers(0, 200), "warmup_init": st.floats(0, 1e-3)}
+    either: st.SearchStrategy[dict[str, Any]] = (
+        st.fixed_dictionaries(warmup) | st.fixed_dictionaries({"warmup": warmup["warmup"]}) | st.just({})
+    )
+    return st.builds(lambda args, more: {"name": name, "arguments": list(args), **more}, st.tuples(*arguments), either)
+
+
+MLX_LM = st.one_of(
+    _mlx_lm_form("cosine_decay", RATES, STEPS),
+    _mlx_lm_form("cosine_decay", RATES, STEPS, RATES),
+    _mlx_lm_form("linear_schedule", RATES, RATES, STEPS),
+    _mlx_lm_form("exponential_decay", RATES, st.floats(0.9, 0.9999)),
+    _mlx_lm_form("step_decay", RATES, st.floats(0.1, 0.99), STEPS),
+)
+
+
+@pytest.mark.usefixtures("uncompiled")
+@given(MLX_LM)
+def test_mlx_lm_makes_the_same_curve(config: dict[str, Any]) -> None:
+    """Its own function is called with MLX's schedules, and with the true ones: ours errs by a few ulps of these."""
+    utils = pytest.importorskip("mlx_lm.tuner.utils")
+    warmup = config.get("warmup", 0)
+    at = sorted({0, 1, 2, 7, 31, *(max(warmup + k, 0) for k in (-2, -1, 0, 1, 2, 3, 50)), 500, 1000, 1001, 1300})
+    steps = np.array(at, np.uint64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils.opt, "schedulers", oracle)
+        truth = utils.build_schedule(config)(steps)
+    rates = np.array(from_config(config)(mx.array(steps)))
+    assert oracle.ulps(rates, truth).max() <= 6
+    stock = utils.build_schedule(config)
+    apart = oracle.distance(rates, [stock(mx.array(step, mx.uint64)).item() for step in at])
+    assert (apart <= oracle.distance(rates, truth) + 1e-3 * truth + 1e-6 * truth.max()).all()
+
+
+def test_mlx_lm_joins_the_same_curve() -> None:
+    utils = pytest.importorskip("mlx_lm.tuner.utils")
+    config = {"name": "join_schedules", "arguments": [[optim.linear_schedule(0, 1, 5), lambda _: 3], [7]]}
+    rates = [utils.build_schedule(config)(mx.array(step)) for step in range(10)]
+    np.testing.assert_allclose(from_config(config)(mx.arange(10)), np.array(rates), rtol=2e-7)
+
+
+def test_the_first_rate_lasts_a_step_more_after_the_warmup_of_mlx_lm() -> None:
+    schedule = from_config({"name": "linear_schedule", "arguments": [1, 0, 4], "warmup": 2, "warmup_init": 0.5})
+    assert schedule(mx.arange(9)).tolist() == [0.5, 0.75, 1, 1, 0.75, 0.5, 0.25, 0, 0]
+
+
+def test_a_warmup_follows_its_schedule() -> None:
+    schedule = from_config({"name": "reduce_on_plateau", "schedule": 1, "patience": 0, "warmup": 2})
+    for loss in (1, 1):
+        schedule.observe(loss)
+    np.testing.assert_allclose(schedule(mx.arange(5)), [0, 0.05, 0.1, 0.1, 0.1])
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize("parameter", PARAMETERS.values(), ids=PARAMETERS)
+def test_every_argument_can_be_given_by_its_name(parameter: Parameter) -> None:
+    if parameter.factory == "tabulate":
+        return
+    call = repr(FACTORIES[parameter.factory](**parameter.arguments))
+    as_text = {name: _written(value) for name, value in parameter.arguments.items()}
+    assert repr(from_config({"name": parameter.factory, **parameter.arguments})) == call
+    assert repr(from_config({"name": parameter.factory, **as_text})) == call
+    assert repr(from_config({"name": parameter.factory, "arguments": as_text})) == call
+
+
+def _written(value: Any) -> Any:
+    """Numbers and schedules as text; words are text anyway."""
+    if isinstance(value, list):
+        return [_written(v) for v in value]
+    return value if isinstance(value, (str, bool)) else repr(value)
+
+
+@pytest.mark.parametrize(
+    ("config", "call"),
+    [
+        (
+            {"name": "cosine_decay", "arguments": ["1e-3", "2 * 500"], "warmup": "10", "warmup_init": "1e-5"},
+            "warmup(delay(cosine_decay(1e-3, 1000), 1), 10, 1e-5)",
+        ),
+        ({"name": "cosine_decay", "arguments": [1e-3, 100], "warmup": 0}, "cosine_decay(1e-3, 100)"),
+        (
+            {"name": "cosine_decay", "arguments": [1e-3], "decay_steps": 100, "power": 2},
+            "cosine_decay(1e-3, 100, power=2)",
+        ),
+        ({"name": "one_cycle", "arguments": [1e-3, 100], "shape": "linear"}, "one_cycle(1e-3, 100, shape='linear')"),
+        ({"name": "one_cycle", "arguments": [1e-3, 100], "warmup": 0}, "one_cycle(1e-3, 100)"),
+        (
+            {"name": "cyclic", "arguments": {"low": 0, "high": 1}, "up_steps": 5, "mode": "triangular2"},
+            "cyclic(0, 1, 5, mode='triangular2')",
+        ),
+        (
+            {"name": "piecewise_constant", "arguments": [[1e-3, "1e-4"], [10]], "warmup": 5},
+            "warmup(delay(piecewise_constant([1e-3, 1e-4], [10]), 1), 5)",
+        ),
+        ({"name": "table", "values": "[0.1, 0.2]"}, "table([0.1, 0.2])"),
+        (
+            {
+                "name": "join_schedules",
+                "schedules": [
+                    {"name": "linear_schedule", "arguments": [0, 1, 5]},
+                    "2 * cosine_decay(1, 20)",
+                    {"name": "constant", "arguments": ["3e-3"], "warmup": 2},
+                    "1e-4",
+                    5,
+                ],
+                "boundaries": [5, 30, 40, 50],
+            },
+            "join_schedules([linear_schedule(0, 1, 5), 2 * cosine_decay(1, 20), warmup(delay(constant(3e-3), 1), 2), "
+            "1e-4, 5], [5, 30, 40, 50])",
+        ),
+        (
+            {"name": "join_schedules", "arguments": [[1, "noam(64, 10)"], [9]], "warmup": 3},
+            "warmup(delay(join_schedules([1, noam(64, 10)], [9]), 1), 3)",
+        ),
+    ],
+)
+def test_what_a_mapping_stands_for(config: dict[str, Any], call: str) -> None:
+    assert repr(from_config(config)) == repr(from_config(call))
+
+
+@pytest.mark.parametrize(
+    ("config", "call"),
+    [
+        (
+            {"name": "cosine_decay", "init": 1e-3, "total_steps": 1000, "warmup_ratio": 0.1, "end_ratio": 0.1},
+            "warmup(cosine_decay(1e-3, 900, 1e-4), 100)",
+        ),
+        ({"name": "cosine_decay", "arguments": [1e-3], "total_steps": 1000}, "cosine_decay(1e-3, 1000)"),
+        ({"name": "cosine_decay", "init": 1e-3, "total_steps": 100, "warmup": 7}, "warmup(cosine_decay(1e-3, 93), 7)"),
+        (
+            {"name": "cosine_decay", "arguments": [1e-3, 93], "total_steps": 100, "warmup": 7},
+            "warmup(cosine_decay(1e-3, 93), 7)",
+        ),
+        (
+            {"name": "linear_schedule", "init": "1e-3", "end_ratio": 0, "total_steps": "100", "warmup_ratio": "0.07"},
+            "warmup(linear_schedule(1e-3, 0.0, 93), 7)",
+        ),
+        (
+            {"name": "warmup_cosine_decay", "peak": 1, "total_steps": 1000, "warmup_ratio": 0.1, "init_ratio": 0.5},
+            "warmup_cosine_decay(1, 100, 1000, init=0.5)",
+        ),
+        (
+            {"name": "warmup_stable_decay", "peak": 2, "total_steps": 1000, "warmup_ratio": 0.05, "decay_ratio": 0.2},
+            "warmup_stable_decay(2, 50, 750, 200)",
+        ),
+        (
+            {
+                "name": "warmup_stable_decay",
+                "arguments": [2, 50],
+                "total_steps": 100,
+                "stable_ratio": 0.3,
+                "end_ratio": 0.5,
+            },
+            "warmup_stable_decay(2, 50, 30, 20, end=1.0)",
+        ),
+        ({"name": "noam", "arguments": [64], "total_steps": 1000, "warmup_ratio": 0.1}, "noam(64, 100)"),
+        ({"name": "constant", "value": 1, "total_steps": 1000, "warmup_ratio": 0.1}, "warmup(constant(1), 100)"),
+        ({"name": "cosine_restarts", "arguments": [2, 50], "end_ratio": 0.1}, "cosine_restarts(2, 50, 0.2)"),
+        ({"name": "one_cycle", "arguments": [1], "total_steps": 100}, "one_cycle(1, 100)"),
+    ],
+)
+def test_ratios(config: dict[str, Any], call: str) -> None:
+    assert repr(from_config(config)) == repr(from_config(call))
+
+
+@given(RATES, st.integers(2, 10_000), st.floats(0, 0.4), st.floats(0, 1))
+def test_a_total_includes_the_warmup(peak: float, total: int, ratio: float, end_ratio: float) -> None:
+    """Whichever schedule it is given to."""
+    ends = {"total_steps": total, "warmup_ratio": ratio, "end_ratio": end_ratio}
+    whole = from_config({"name": "warmup_cosine_decay", "peak": peak, **ends})
+    parts = from_config({"name": "cosine_decay", "init": peak, **ends})
+    steps = mx.array([0, 1, round(ratio * total), total // 2, total - 1, total, total + 1, 2 * total])
+    assert whole(steps).tolist() == parts(steps).tolist()
+    assert parts(total).item() == mx.array(end_ratio * peak).item()
+
+
+OWN_WAY_UP = ["noam", "one_cycle", "one_cycle_momentum", "cyclic"]
+OWN_WAY_UP += ["warmup", "warmup_cosine_decay", "warmup_linear_decay", "warmup_stable_decay"]
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_a_warmup_is_refused_where_there_is_one(name: str) -> None:
+    if name == "tabulate":
+        return
+    arguments = next(p.arguments for p in PARAMETERS.values() if p.factory == name)
+    # Those in the table that are made of a warmup have one too.
+    up = name in OWN_WAY_UP or (name not in ("join_schedules", "skip") and "warmup(" in repr(arguments))
+    if up:
+        with pytest.raises(
+            ValueError, match=f"{name} takes no warmup, since it has its own way up: .*(warmup|up_steps)"
+        ):
+            from_config({"name": name, "arguments": arguments, "warmup": 5})
+    else:
+        assert from_config({"name": name, "arguments": arguments, "warmup": 5}).__name__ == "warmup"
+
+
+COSINE: dict[str, Any] = {"name": "cosine_decay", "arguments": [1e-3, 1000]}
+LIST: list[Any] = [1]
+LIST.append(LIST)
+REFUSED: list[tuple[Any, type[Exception], str]] = [
+    ({}, ValueError, "'name' is missing; there is none"),
+    ({"nam": "constant"}, ValueError, "'name' is missing; there is 'nam'"),
+    ({"name": None}, TypeError, "name must be text, but got None"),
+    ({"name": True}, TypeError, "name must be text, but got True"),
+    ({"name": "cosine"}, ValueError, "name: There is no schedule 'cosine'. Did you mean 'cosine_"),
+    ({"name": "tabulate"}, ValueError, "name: tabulate takes a function"),
+    ({"name": "Schedule"}, ValueError, "name: Schedule takes a function"),
+    ({"name": "scheduled"}, ValueError, "name: There is no schedule 'scheduled'"),
+    ({"name": "constant", 1: 2}, TypeError, "a key must be text, but got 1"),
+    ({"name": "constant", "arguments": 1}, TypeError, "arguments must be a list or a mapping, but got 1"),
+    ({"name": "constant", "arguments": "[1]"}, TypeError, "arguments must be a list or a mapping, but got '[1]'"),
+    ({"name": "constant", "arguments": None}, TypeError, "arguments must be a list or a mapping, but got None"),
+    ({"name": "constant", "arguments": []}, ValueError, "constant: missing a required argument: 'value'"),
+    ({"name": "constant", "arguments": [None]}, TypeError, "constant: value must be a number, but got None"),
+    ({"name": "constant", "arguments": [True]}, TypeError, "constant: value must be a number, but got True"),
+    ({"name": "constant", "arguments": ["True"]}, TypeError, "constant: value must be a number, but got True"),
+    ({"name": "constant", "arguments": ["ten"]}, ValueError, "arguments[0]: There is no schedule 'ten'"),
+    ({"name": "constant", "arguments": [1, 2]}, ValueError, "arguments must be at most 1 (value), but got 2"),
+    ({"name": "constant", "arguments": {1: 2}}, TypeError, "constant: a key must be text, but got 1"),
+    ({**COSINE, "init": 1}, ValueError, "init is given twice"),
+    ({**COSINE, "arguments": {"name": 1}}, ValueError, "takes no 'arguments.name'"),
+    ({"name": "constant", "argument": [1]}, ValueError, "constant takes no 'argument'. Did you mean 'arguments'?"),
+    ({**COSINE, "powr": 2}, ValueError, "cosine_decay takes no 'powr'. Did you mean 'power'?"),
+    ({**COSINE, "warmup_steps": 2}, ValueError, "cosine_decay takes no 'warmup_steps'. Did you mean 'warmup"),
+    ({**COSINE, "warmupratio": 2}, ValueError, "Did you mean 'warmup_ratio'?"),
+    ({**COSINE, "end_ration": 2}, ValueError, "Did you mean 'end_ratio'?"),
+    ({**COSINE, "arguments": {"decay": 2}}, ValueError, "takes no 'arguments.decay'. Did you mean 'decay_"),
+    ({**COSINE, "warmup": -1}, ValueError, "warmup must be from 0"),
+    ({**COSINE, "warmup": 2.5}, ValueError, "warmup must be a whole number, but got 2.5"),
+    ({**COSINE, "warmup": None}, TypeError, "warmup must be a whole number, but got None"),
+    ({**COSINE, "warmup": True}, TypeError, "warmup must be a whole number, but got True"),
+    ({**COSINE, "warmup": "ten"}, ValueError, "warmup: There is no schedule 'ten'"),
+    ({**COSINE, "warmup": 2, "warmup_init": None}, TypeError, "warmup_init must be a number, but got None"),
+    ({**COSINE, "warmup_init": 0}, ValueError, "warmup_init is for a warmup"),
+    ({**COSINE, "warmup_ratio": 0.1}, ValueError, "warmup_ratio is a part of total_steps, which is not given"),
+    ({**COSINE, "warmup_ratio": 0.1, "total_steps": 1000}, ValueError, "warmup 100 and decay_steps 1000 are more than"),
+    ({**COSINE, "total_steps": 1200}, ValueError, "decay_steps 1000 are 1000 steps, and total_steps is 1200"),
+    ({"name": "cosine_decay", "init": 1, "total_steps": 9, "warmup": 10}, ValueError, "more than total_steps 9"),
+    ({**COSINE, "warmup_ratio": 10, "total_steps": 1000}, ValueError, "warmup_ratio must be from 0 to 1, but got 10"),
+    ({**COSINE, "warmup_ratio": None, "total_steps": 1000}, TypeError, "warmup_ratio must be a number, but got None"),
+    ({**COSINE, "warmup_ratio": 0.1, "warmup": 9, "total_steps": 1e3}, ValueError, "warmup_ratio and warmup are both"),
+    ({**COSINE, "total_steps": True}, TypeError, "total_steps must be a whole number, but got True"),
+    ({"name": "cosine_decay", "total_steps": 9, "end_ratio": 0.1}, ValueError, "end_ratio is a part of init, which is"),
+    ({"name": "step_decay", "arguments": [1, 0.5, 9], "total_steps": 99}, ValueError, "no end that total_steps could"),
+    ({"name": "clip", "arguments": [1, 0.5], "total_steps": 99}, ValueError, "no end that total_steps could"),
+    (
+        {"name": "warmup_stable_decay", "peak": 2, "total_steps": 1000, "decay_ratio": 0.2},
+        ValueError,
+        "missing a required argument: 'warmup_steps'",
+    ),
+    ({"name": "one_cycle", "arguments": [1, 100], "warmup_ratio": 0.1}, ValueError, "warmup_fraction"),
+    ({"name": "one_cycle", "arguments": [1, 100], "shape": "1"}, ValueError, "shape must be one of 'linear'"),
+    ({"name": "delay", "arguments": ["noam(64, 10) / 2", 5], "warmup": 3}, ValueError, "delay takes no warmup"),
+    (
+        {"name": "join_schedules", "arguments": [["noam(64, 10)", 1], [5]], "warmup": 3},
+        ValueError,
+        "join_schedules takes no warmup, since it has its own way up: warmup_steps of noam",
+    ),
+    (
+        {"name": "join_schedules", "arguments": [[1, {"name": "constnt"}], [5]]},
+        ValueError,
+        "arguments[0]: [1]: name: There is no schedule 'constnt'. Did you mean 'constant'?",
+    ),
+    (
+        {"name": "join_schedules", "arguments": [[1, "constnt(2)"], [5]]},
+        ValueError,
+        "[1]: There is no schedule 'constnt'",
+    ),
+    ({"name": "table", "values": LIST}, ValueError, "nested too deep, or contains itself"),
+]
+
+
+@pytest.mark.parametrize(("config", "error", "problem"), REFUSED, ids=[problem for *_, problem in REFUSED])
+def test_what_is_no_schedule(config: Any, error: type[Exception], problem: str) -> None:
+    with pytest.raises(error) as raised:
+        from_config(config)
+    assert problem in str(raised.value).split("\n")[0]
+
+
+def test_the_keys_are_no_names_of_arguments() -> None:
+    for parameter in PARAMETERS.values():
+        assert parameter.name not in ("name", "arguments", "warmup", "warmup_init")
+        assert not parameter.name.endswith("_ratio")
+
+
+def test_a_configuration_is_left_as_it_is() -> None:
+    config = {"name": "cosine_decay", "arguments": ["1e-3"], "total_steps": 100, "warmup_ratio": 0.1}
+    before = repr(config)
+    from_config(config)
+    assert repr(config) == before
+
+
+def _examples() -> list[tuple[str, str]]:
+    page = (Path(__file__).parents[1] / "docs" / "configurations.md").read_text()
+    return re.findall(r"```yaml\n(lr_schedule:.*?)\n# (.*?)\n```", page, re.DOTALL)
+
+
+@pytest.mark.parametrize(("example", "text"), _examples())
+def test_the_examples_in_yaml_are_the_texts_below_them(example: str, text: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    assert repr(from_config(yaml.safe_load(example)["lr_schedule"])) == repr(from_config(text))
+
+
+def test_there_are_examples_in_yaml() -> None:
+    assert len(_examples()) >= 4
+
+
+@pytest.mark.parametrize(
+    "text", ["1e-3", "cosine_decay(1e-3, 100)", "{name: noam, arguments: [64, 1e2], factor: 1e-1}"]
+)
+def test_what_yaml_makes_of_it(text: str) -> None:
+    yaml = pytest.importorskip("yaml")
+    assert isinstance(from_config(yaml.safe_load(f"lr_schedule: {text}")["lr_schedule"]), ours.Schedule)

@@ -1,0 +1,262 @@
+"""Text that is a schedule: what it prints as makes it again, and what is none is refused with its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mlxsched_compiled as ours
+from mlxsched_compiled import from_config
+
+from .schedules import FACTORIES, TABLE, TYPICAL, Row, each
+
+STEPS = mx.array([0, 1, 2, 3, 5, 17, 49, 50, 51, 100, 999, 1100, 5000, 10**6], mx.uint64)
+
+
+def _comes_back(schedule: ours.Schedule) -> None:
+    text = repr(schedule)
+    again = from_config(text)
+    assert repr(again) == text
+    assert again.structure == schedule.structure
+    for own, other in zip(again.state, schedule.state, strict=True):
+        assert own.dtype == other.dtype
+        assert np.array(own).tobytes() == np.array(other).tobytes()
+    assert np.array(again(STEPS)).tobytes() == np.array(schedule(STEPS)).tobytes()
+
+
+@pytest.mark.usefixtures("uncompiled")
+@each({name: row for name, row in TABLE.items() if "<function" not in repr(row.schedule)})
+def test_a_repr_is_the_schedule(row: Row) -> None:
+    _comes_back(row.schedule)
+
+
+WRITTEN = [name for name, row in TYPICAL.items() if name != "tabulate"]
+SCALES = st.floats(1e-3, 0.4)
+LEAVES: st.SearchStrategy[Any] = st.builds(lambda name, p: TYPICAL[name].of(p), st.sampled_from(WRITTEN), SCALES)
+OPERANDS = LEAVES | st.integers(-3, 3) | st.floats(-10, 10, width=32)
+
+
+def _made_of(schedules: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Schedules of schedules."""
+    either = schedules | OPERANDS
+    operators: list[Callable[[Any, Any], Any]] = [
+        lambda a, b: a * b,
+        lambda a, b: b - a,
+        lambda a, b: a + b,
+        lambda a, b: b / a,
+        lambda a, b: -a,
+    ]
+    return st.one_of(
+        st.builds(lambda f, a, b: f(a, b), st.sampled_from(operators), schedules, either),
+        st.lists(either, min_size=1, max_size=4).map(
+            lambda parts: ours.join_schedules(parts, [10 * k for k in range(1, len(parts))])
+        ),
+        st.builds(ours.warmup, either, st.integers(0, 100), st.floats(0, 1), shape=st.sampled_from(["linear", "rex"])),
+        st.builds(ours.clip, schedules, st.none() | st.floats(-1, 0), st.none() | st.integers(1, 3)),
+        st.builds(lambda part: ours.reduce_on_plateau(part, patience=3, mode="max"), schedules),
+        st.builds(ours.delay, schedules, st.integers(0, 2**63 - 1)),
+        st.builds(ours.cooldown, schedules, st.integers(0, 10**6), st.integers(1, 10**6), st.floats(-0.0, 1e-30)),
+        st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=50).map(ours.table),
+    )
+
+
+@pytest.mark.usefixtures("uncompiled")
+@given(st.recursive(LEAVES, _made_of, max_leaves=6))
+def test_any_repr_is_the_schedule(schedule: ours.Schedule) -> None:
+    _comes_back(schedule)
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        ours.table([0.1, 0.2, 3]),
+        ours.table(np.random.default_rng(0).random(20_000)),
+        ours.table(mx.random.uniform(shape=(20_000,), key=mx.random.key(1)) * 1e-20),
+        ours.table(mx.array([1e-45, -0.0, 3.4028235e38, 16777216], mx.float32)),
+        ours.table(mx.arange(5)),
+        ours.piecewise_constant(np.array([0.1, 0.2]), (np.int64(3),)),  # type: ignore[arg-type]
+        ours.cosine_decay(np.float64(0.1), np.int32(100)),  # type: ignore[arg-type]
+        ours.cosine_decay(np.float32(0.1), 1e4),  # type: ignore[arg-type]
+        sum((ours.constant(k) for k in range(80)), ours.constant(0.5)),
+    ],
+    ids=lambda schedule: str(schedule)[:40],
+)
+def test_a_repr_is_the_schedule_of_arrays_and_of_many(schedule: ours.Schedule) -> None:
+    _comes_back(schedule)
+
+
+def test_a_table_prints_the_fewest_digits() -> None:
+    assert repr(ours.table(mx.array([0.1, 1e-5, 0.25, 1 / 3]))) == "table(values=[0.1, 1e-05, 0.25, 0.33333334])"
+    assert repr(ours.table([16777216, 2])) == "table(values=[16777216.0, 2.0])"
+
+
+def test_a_long_call_is_shown_by_its_ends() -> None:
+    schedule = ours.table(mx.arange(10_000))
+    assert len(repr(schedule)) > 50_000
+    assert len(str(schedule)) < 1000
+    assert re.fullmatch(r"table\(values=\[0\.0, 1\.0, .* \.\.\. .*, 9999\.0\]\)", f"{schedule}")
+
+
+@pytest.mark.parametrize(
+    ("text", "call"),
+    [
+        ("1e-3", "constant(value=0.001)"),
+        (" 3 ", "constant(value=3)"),
+        ("-.5", "constant(value=-0.5)"),
+        ("+1_000", "constant(value=1000)"),
+        ("2 * 0.5e-3", "constant(value=0.001)"),
+        ("cosine_decay(1e-3, 2 * 500)", "cosine_decay(init=0.001, decay_steps=1000, end=0.0)"),
+        ("linear_schedule(\n  0, 1,\r\n  steps=10\r)", "linear_schedule(init=0, end=1, steps=10)"),
+        ("-constant(1) / 2 - 3", "(((-constant(value=1)) / 2) - 3)"),
+        (
+            "one_cycle(1, 100, three_phase=True, shape='linear')",
+            "one_cycle(peak=1, total_steps=100, shape='linear', three_phase=True)",
+        ),
+        ("table((1, 2))", "table(values=[1.0, 2.0])"),
+    ],
+)
+def test_what_is_text(text: str, call: str) -> None:
+    assert repr(from_config(text)) == call
+
+
+@pytest.mark.parametrize("number", [3, 0.1, np.float32(0.5), np.int64(2), mx.array(0.5)], ids=repr)
+def test_a_number_is_a_constant(number: Any) -> None:
+    schedule = from_config(number)
+    assert schedule.__name__ == "constant"
+    assert schedule(7).item() == mx.array(number, mx.float32).item()
+
+
+def test_a_schedule_is_itself() -> None:
+    schedule = ours.constant(0.1)
+    assert from_config(schedule) is schedule
+
+
+DEEP = "nested"
+REFUSED: list[tuple[str, int, str]] = [
+    ("cosine_dekay(1, 2)", 1, "'cosine_dekay'. Did you mean 'cosine_decay'?"),
+    ("2 * cosine_dekay", 5, "'cosine_dekay'. Did you mean 'cosine_decay'?"),
+    ("2 * cosine_decay", 5, "cosine_decay must be called"),
+    ("warmup(cosine_decay(1, decay_stepz=3), 4)", 8, "'decay_stepz'. Did you mean 'decay_steps'?"),
+    ("warmup(cosine_decay(1), 4)", 8, "missing a required argument: 'decay_steps'"),
+    ("constant(1, 2)", 1, "too many positional arguments. It is constant(value)."),
+    ("constant(1, value=2)", 1, "multiple values for argument 'value'"),
+    ("constant(value=1, value=2)", 19, "value is given twice"),
+    ("warmup(cosine_decay(1, 0), 4)", 8, "decay_steps must be from 1"),
+    ("one_cycle(1, 10, shape='lineer')", 1, "'lineer'"),
+    ("constant(1) + clip(constant(1), 2, 1)", 15, "low must be at most high"),
+    ("constant(1).state", 1, "A dot"),
+    ("mx.array(1)", 1, "A dot"),
+    ("().__class__.__base__", 1, "A dot"),
+    ("[1][0]", 1, "A subscript"),
+    ("lambda step: 1", 1, "A lambda"),
+    ("table([x for x in (1, 2)])", 7, "A comprehension"),
+    ("table(x for x in (1, 2))", 6, "A comprehension"),
+    ("2 ** 3", 1, "This operator"),
+    ("2 // 3", 1, "This operator"),
+    ("~3", 1, "This operator"),
+    ("not 3", 1, "This operator"),
+    ("f'{1}'", 1, "An f-string"),
+    ("warmup(*[1, 2])", 8, "*"),
+    ("constant(**1)", 12, "**"),
+    ("(a := 1)", 2, ":="),
+    ("{'name': 'constant'}", 1, "A mapping"),
+    ("1 < 2", 1, "A comparison"),
+    ("1 if 2 else 3", 1, "A condition"),
+    ("constant(1j)", 10, "This"),
+    ("constant(b'1')", 10, "This"),
+    ("constant(...)", 10, "This"),
+    ("constant(1)(2)", 1, "This"),
+    ("inf", 1, "finite"),
+    ("constant(nan)", 10, "finite"),
+    ("1e400", 1, "finite"),
+    ("-1e39", 2, "finite"),
+    ("cosine_decay(1, 1" + "0" * 50 + ")", 17, "finite"),
+    ("1e30 * 1e30", 1, "finite"),
+    ("1 / 0", 1, "division by zero"),
+    ("(1, 2) + 1", 1, "(1, 2)"),
+    ("True + 1", 1, "True"),
+    ("'a' * 3", 1, "'a'"),
+    ("+constant(1)", 1, "unary +"),
+    ("one_cycle(1, 10, three_phase=true)", 30, "Did you mean 'True'?"),
+    ("tabulate(f, 3)", 1, "takes a function"),
+    ("Schedule(f, 3)", 1, "takes a function"),
+    (repr(ours.tabulate(lambda step: 1.0, 3)), 13, "a function"),
+    (repr(ours.constant(1) * (lambda step: 1.0)), 22, "a function"),
+    (repr(ours.constant(mx.array(0.5))), 16, "An mx.array cannot be written"),
+    ("scheduled(1)", 1, "'scheduled'"),
+    ("from_config(1)", 1, "'from_config'"),
+    ("__import__('os')", 1, "'__import__'"),
+    ("constant(1", 9, "never closed"),
+    ("constant(1) constant(2)", 13, "not the text of a schedule"),
+    ("1; 2", 2, "not the text of a schedule"),
+    ("\\", 1, "not the text of a schedule"),
+    ("(" * 5000, 201, DEEP),
+    ("(" * 150 + "1", 150, "never closed"),
+    ("-" * 1000 + "1", 101, DEEP),
+    ("-" * 200_000 + "1", 1, DEEP),
+    ("1" + "+1" * 200_000, 1, DEEP),
+    ("-" * 50 + "[" * 51 + "1" + "]" * 51, 101, DEEP),
+    ("a" + ".b" * 200_000, 1, DEEP),
+]
+
+
+@pytest.mark.parametrize(("text", "column", "problem"), REFUSED, ids=[text[:40] for text, *_ in REFUSED])
+def test_what_is_no_text(text: str, column: int, problem: str) -> None:
+    with pytest.raises((ValueError, TypeError)) as raised:
+        from_config(text)
+    sentence, excerpt, caret = str(raised.value).split("\n")
+    assert problem in sentence
+    assert sentence.endswith(f"(line 1, column {column})")
+    assert text[column - 1] == excerpt[caret.index("^")]
+    assert len(excerpt) < 120
+
+
+def test_a_place_in_several_lines_and_after_other_letters() -> None:
+    with pytest.raises(ValueError, match=r"'constnt'.*\(line 3, column 23\)\n +cyclic\(0, 1, 2, mode=constnt\(2\)\)"):
+        from_config("join_schedules([1,\r\n2,\n cyclic(0, 1, 2, mode=constnt(2))], [1, 2])")
+    with pytest.raises(ValueError, match=r"'löss'.*column 18\)\n    one_cycle\('é', x=löss\(1\)\)\n {21}\^"):
+        from_config("one_cycle('é', x=löss(1))")
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "\ud800", "1" * 5000, "1\0", " " * 10 + "1" * 1_000_001])
+def test_what_is_no_text_at_all(text: str) -> None:
+    with pytest.raises(ValueError, match="text"):
+        from_config(text)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [None, True, False, "True", "None", "'linear'", "[1, 2]", "(1, 2)", [1], (1,), 1j, b"1", {1}, len, object()],
+)
+def test_what_is_no_schedule(config: Any) -> None:
+    with pytest.raises(TypeError, match=re.escape(str(config)[:20])):
+        from_config(config)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e39, 10**400], ids=["nan", "inf", "1e39", "10**400"])
+def test_numbers_that_are_not_finite(number: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        from_config(number)
+
+
+@given(st.text("cosine_dayrmu(1,2[]=)+-*/.'e \n\"", max_size=30))
+def test_any_text_is_a_schedule_or_refused(text: str) -> None:
+    try:
+        schedule = from_config(text)
+    except (ValueError, TypeError):  # and nothing else
+        return
+    assert isinstance(schedule, ours.Schedule)
+
+
+def test_every_factory_can_be_written_but_those_that_take_functions() -> None:
+    for name in FACTORIES:
+        with pytest.raises(ValueError, match="takes a function" if name == "tabulate" else "missing"):
+            from_config(f"{name}()") if name != "reduce_on_plateau" else from_config(f"{name}(patience=1)")
