@@ -97,7 +97,7 @@ def draw(runs: dict[str, Run], steps_per_epoch: int, out: Path) -> None:
     right = middle.twinx()
     (decay,) = right.plot(others["weight decay"], color="C4", label="weight decay")
     right.set_ylabel("weight decay")
-    middle.legend(handles=[beta, decay])
+    middle.legend(handles=[beta, decay], loc="lower right")
 
     bottom.set_ylabel("training loss, mean of an epoch")
     bottom.set_yscale("log")
