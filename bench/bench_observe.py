@@ -1,10 +1,12 @@
-"""What it costs to tell a schedule each loss: ``observe(loss)``, and ``scheduler.step(loss.item())`` of PyTorch.
+"""A step whose loss may lower the rate: ``observe``, beside what waits for the loss.
 
-PyTorch comes with the extra ``peers``.
+PyTorch comes with the extra ``peers``, and is imported where it is used.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -12,97 +14,141 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
+import numpy as np
 import pytest
 from formulas import INIT
-from measure import Row, Times, Turns
+from measure import Row, Turns
 
-from mlxsched_compiled import compiled_step, reduce_on_plateau
+from mlxsched_compiled import compiled_step, constant, reduce_on_plateau
 
 CALLS = 100
-PATIENCE = 10
-FACTOR = 0.999
-"""Close to 1, so that all rounds train at about the same rate."""
+FACTOR, PATIENCE = 0.99, 20
+BATCHES = np.random.default_rng(0).normal(size=(CALLS, 4, 8)).astype(np.float32)
+"""Losses differ from batch to batch, so that most are no better than the best."""
+OBSERVE, WAIT, TORCH = "observe(loss)", "loss.item(), MLX by hand", "scheduler.step(loss.item()), PyTorch"
 
 
-class Training:
-    """Of an 8x8 layer whose loss does not get better, by SGD."""
+class _ByHand:
+    """PyTorch's rules in Python: what one would write, and the truth."""
 
-    def __init__(self, observes: bool) -> None:
-        self.schedule = reduce_on_plateau(INIT, factor=FACTOR, patience=PATIENCE)
-        self.model, self.observes = nn.Linear(8, 8), observes
-        self.optimizer = optim.SGD(self.schedule)
-        self.step = compiled_step(lambda model, x: mx.mean(model(x)) * 0 + 1, self.model, self.optimizer)
-        self.batch = mx.ones((4, 8))
-        self.metrics = 0
+    def __init__(self) -> None:
+        self.rate, self._best, self._waited = INIT, math.inf, 0
+
+    def step(self, metric: float) -> None:
+        self._waited += 1
+        if metric < self._best * (1 - 1e-4):
+            self._best, self._waited = metric, 0
+        if self._waited > PATIENCE:
+            self.rate, self._waited = self.rate * FACTOR, 0
+
+
+class _Mlx:
+    """SGD on the mean square of an 8x8 layer, in one graph."""
+
+    def __init__(self, rate: Any = INIT) -> None:
+        mx.random.seed(0)
+        self.model = nn.Linear(8, 8)
+        self.optimizer = optim.SGD(rate)
+        self.losses: list[mx.array] = []
+        self._step = compiled_step(lambda model, x: mx.mean(mx.square(model(x))), self.model, self.optimizer)
+        self._batches = [mx.array(batch) for batch in BATCHES]
+        mx.eval(self._batches)
 
     def __call__(self) -> list[Any]:
         """A round."""
-        for _ in range(CALLS):
-            loss = self.step(self.batch)
-            if self.observes:
-                self.schedule.observe(loss)
-                self.metrics += 1
-        return [self.model.state, self.optimizer.state, self.schedule.state]
+        for batch in self._batches:
+            loss = self._step(batch)
+            self._tell(loss)
+            self.losses.append(loss)
+        return [self.losses[-CALLS:], self.model.state, self.optimizer.state]
 
-    @property
+    def _tell(self, loss: mx.array) -> None:
+        pass
+
+
+class _Observing(_Mlx):
+    def __init__(self) -> None:
+        self._plateau = reduce_on_plateau(constant(INIT), factor=FACTOR, patience=PATIENCE)
+        super().__init__(self._plateau)
+
+    def __call__(self) -> list[Any]:
+        """A round."""
+        return [*super().__call__(), self._plateau.state]
+
+    def _tell(self, loss: mx.array) -> None:
+        self._plateau.observe(loss)
+
     def rate(self) -> float:
-        """The present one."""
-        return float(self.schedule(0))
+        return float(self._plateau(0))
 
 
-class TorchTraining:
-    """The same by PyTorch."""
+class _Waiting(_Mlx):
+    def __init__(self) -> None:
+        super().__init__()
+        self._plateau = _ByHand()
 
-    def __init__(self, observes: bool) -> None:
+    def _tell(self, loss: mx.array) -> None:
+        self._plateau.step(float(loss))  # waits
+        self.optimizer.learning_rate = self._plateau.rate
+
+    def rate(self) -> float:
+        return self._plateau.rate
+
+
+class _Torch:
+    """The same by PyTorch, whose steps are done when they return."""
+
+    def __init__(self, *, is_told: bool) -> None:
         torch: Any = import_module("torch")
-        schedulers: Any = import_module("torch.optim.lr_scheduler")
         torch.set_num_threads(1)
-        self.layer, self.observes = torch.nn.Linear(8, 8), observes
-        self.optimizer = torch.optim.SGD(self.layer.parameters(), INIT)
-        self.scheduler = schedulers.ReduceLROnPlateau(self.optimizer, factor=FACTOR, patience=PATIENCE, eps=0)
-        self.batch = torch.ones((4, 8))
-        self.metrics = 0
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(8, 8)
+        self._optimizer = torch.optim.SGD(layer.parameters(), INIT)
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
+        self._scheduler = plateau(self._optimizer, factor=FACTOR, patience=PATIENCE, eps=0) if is_told else None
+        self._loss: Callable[[Any], Any] = lambda x: layer(x).square().mean()
+        self._batches = [torch.tensor(batch) for batch in BATCHES]
+        self.losses: list[Any] = []
 
     def __call__(self) -> list[Any]:
         """A round."""
-        for _ in range(CALLS):
-            self.optimizer.zero_grad()
-            loss = self.layer(self.batch).mean() * 0 + 1
+        for batch in self._batches:
+            self._optimizer.zero_grad()
+            loss = self._loss(batch)
             loss.backward()
-            self.optimizer.step()
-            if self.observes:
-                self.scheduler.step(loss.item())
-                self.metrics += 1
-        return []
+            self._optimizer.step()
+            if self._scheduler:
+                self._scheduler.step(loss.item())
+            self.losses.append(loss.detach())
+        return []  # nothing that MLX has to evaluate
 
-    @property
     def rate(self) -> float:
-        """The present one."""
-        return float(self.optimizer.param_groups[0]["lr"])
+        found: float = self._optimizer.param_groups[0]["lr"]
+        return found
 
 
 def test_observe(turns: Turns, row: Row) -> None:
-    """A training step with and without; the rates are what so many metrics, none of them better, make of them."""
-    kinds: dict[str, Any] = {"ours": Training}
+    """Each told its losses, beside the same not told."""
+    told: dict[str, Any] = {OBSERVE: _Observing(), WAIT: _Waiting()}
+    constants: dict[str, Any] = {"MLX": _Mlx()}
+    bases = {OBSERVE: "MLX", WAIT: "MLX"}
     if find_spec("torch"):
-        kinds["torch"] = TorchTraining
-    runs = {
-        f"{kind}{', observed' * observes}": make(observes) for kind, make in kinds.items() for observes in (False, True)
-    }
-    found = turns("observe", runs, CALLS, 31)
+        told[TORCH], constants["PyTorch"], bases[TORCH] = _Torch(is_told=True), _Torch(is_told=False), "PyTorch"
+    found = turns("told the loss of each step", told | constants, CALLS, 61)
 
-    for name, run in runs.items():
-        lowered = max(run.metrics - 1, 0) // (PATIENCE + 1)
-        assert run.rate == pytest.approx(INIT * FACTOR**lowered, rel=1e-5), name
-    for kind in kinds:
-        alone, observed = found[kind], found[f"{kind}, observed"]
-        row(_cells(kind, alone, observed))
-
-
-def _cells(kind: str, alone: Times, observed: Times) -> dict[str, str]:
-    return {
-        "µs per SGD step": {"ours": "`observe(loss)`", "torch": "PyTorch's `step(loss.item())`"}[kind],
-        "without": f"{alone.us:.1f}",
-        "with": f"{observed.us:.1f}",
-        "more": f"{observed.extra(alone):+.1f}",
-    }
+    for name, run in told.items():
+        truth = _ByHand()
+        for loss in run.losses:
+            truth.step(float(loss))
+        assert truth.rate < INIT
+        assert run.rate() == pytest.approx(truth.rate, rel=1e-4), name
+        base = found[bases[name]]
+        row(
+            {
+                "µs per step": name,
+                "constant": f"{base.us:.1f}",
+                "told its loss": f"{found[name].us:.1f}",
+                "added": f"{found[name].extra(base):+.1f}",
+                "ratio": f"{found[name].ratio(base):.2f}x",
+            }
+        )

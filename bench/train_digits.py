@@ -67,8 +67,8 @@ def report(runs: dict[str, Run], test: Batch, steps: int, peak: float) -> None:
             ]
         )
     print(markdown(["optimizer", "test accuracy", "µs per step", "over constant", "first step, s", "kernels"], rows))
-    print()
-    shown = sorted({0, steps // 20, steps // 10, steps // 2, steps * 9 // 10, steps - 1})
+    print(f"\nOne of the {len(test[1])} test digits is {1 / len(test[1]):.2%}.\n")
+    shown = sorted({0, steps // 20, steps // 10, steps * 3 // 10, steps // 2, steps * 9 // 10, steps - 1})
     rows = []
     for name, run in runs.items():
         for what, values in run.hyperparameters.items():
@@ -97,7 +97,7 @@ def draw(runs: dict[str, Run], steps_per_epoch: int, out: Path) -> None:
     right = middle.twinx()
     (decay,) = right.plot(others["weight decay"], color="C4", label="weight decay")
     right.set_ylabel("weight decay")
-    middle.legend(handles=[beta, decay])
+    middle.legend(handles=[beta, decay], loc="lower right")
 
     bottom.set_ylabel("training loss, mean of an epoch")
     bottom.set_yscale("log")
@@ -113,7 +113,6 @@ def main(epochs: int, out: Path) -> None:
     steps_per_epoch = len(digits) // BATCH
     steps = epochs * steps_per_epoch
     peak = suggested_peak(next(shuffled(images, digits, epochs=1)))
-    print(f"The range test suggests a peak of {peak:.2g}.\n")
     runs = {name: Run(make(steps, peak)) for name, make in OPTIMIZERS.items()}
     train(runs, images, digits, epochs)
     print(f"\n{steps} steps of {BATCH} digits, AdamW, {mx.default_device()}, MLX {version('mlx')}\n")

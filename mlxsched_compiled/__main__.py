@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import __version__, _run
+from . import __version__, _list, _run, _show
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         target = arguments.run(arguments)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"mlxsched: {error}", file=sys.stderr)
         return 2
     if target is not None:  # somebody else's program, whose errors are its own
@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mlxsched", description="Learning-rate schedules for MLX.")
     parser.add_argument("--version", action="version", version=f"mlxsched_compiled {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (_run,):
+    for command in (_run, _show, _list):
         command.add_command(commands)
     return parser
 

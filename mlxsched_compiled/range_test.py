@@ -13,6 +13,7 @@ from mlx.optimizers import Optimizer
 
 from ._checks import count, positive, static
 from ._guards import Guards
+from ._plot import new_axes
 from ._stateful import _contents, _refill, _schedulers, _set_random_key
 from .training import compiled_step
 
@@ -152,12 +153,7 @@ class RangeTest:
         Raises:
             ImportError: If there is no matplotlib.
         """
-        if ax is None:
-            try:
-                from matplotlib import pyplot
-            except ImportError as error:
-                raise ImportError("plot() needs matplotlib: pip install 'mlxsched_compiled[plot]'") from error
-            _, ax = pyplot.subplots()
+        ax = new_axes() if ax is None else ax
         rates = self._before_divergence(self.rates)
         ax.plot(rates, self._before_divergence(self.losses), color="#b8c4e8", linewidth=1, label="loss")
         ax.plot(rates, self.smoothed, color="#4269d0", label="smoothed")

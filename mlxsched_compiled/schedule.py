@@ -186,6 +186,31 @@ class Schedule(Bound):
                 assert schedule._observed is not None
                 schedule._go_on_with(schedule._observed(value, *schedule._state), undo)
 
+    def plot(self, steps: int | None = None, ax: Any = None) -> Any:
+        """Draws the rate over the steps.
+
+        Args:
+            steps: How many steps; by default as many as show how it goes: all until it ends, several cycles of one that
+                repeats itself, several half-lives of one that decays for ever.
+            ax: The axes of matplotlib to draw on, which several schedules may share; None for new ones.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: If there is no matplotlib.
+            ValueError: If ``steps`` is not a whole number >= 1, or no rate is finite.
+        """
+        from ._plot import plot
+
+        return plot(self, steps, ax)
+
+    def _repr_html_(self) -> str | None:
+        """The curve above the call, for a notebook; None, and it shows the call alone, where there is no curve."""
+        from ._notebook import html
+
+        return html(self)
+
     @property
     def state(self) -> list[mx.array]:
         """The coefficients, as a list that ``mx.compile(..., inputs=[..., schedule.state])`` can capture.

@@ -16,8 +16,9 @@ from .schedules import FACTORIES, TYPICAL, call_of
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def _draw_gallery() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("draw_gallery", DOCS / "draw_gallery.py")
+def script(name: str) -> ModuleType:
+    """A script in docs/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -27,12 +28,12 @@ def _draw_gallery() -> ModuleType:
 
 @pytest.mark.parametrize("name", [*FACTORIES, "Schedule"])
 def test_the_gallery_shows_every_factory(name: str) -> None:
-    schedules = _draw_gallery().figures()[f"{name}.png"]
+    schedules = script("draw_gallery").figures()[f"{name}.png"]
     assert any(name in repr(schedule) for schedule in schedules.values())
 
 
 def test_what_the_gallery_lacks_is_added_with_the_call_of_its_example() -> None:
-    module = _draw_gallery()
+    module = script("draw_gallery")
     page = (DOCS / "gallery.md").read_text()
     assert module.missing(page) == []
     (added,) = module.missing(page.replace("gallery/rex_decay.png", ""))
@@ -54,7 +55,7 @@ def test_the_api_has_every_public_name_in_the_order_of_the_contents_page() -> No
 def test_every_picture_is_drawn_and_every_drawing_shown() -> None:
     shown = re.findall(r"\(gallery/(\w+\.png)\)", (DOCS / "gallery.md").read_text())
     committed = {path.name: path.stat().st_size for path in (DOCS / "gallery").iterdir()}
-    assert shown == [*_draw_gallery().figures()]
+    assert shown == [*script("draw_gallery").figures()]
     assert set(shown) == set(committed)
     assert max(committed.values()) < 40_000
 
@@ -68,17 +69,15 @@ def test_which_schedule_shows_pictures_of_the_gallery() -> None:
 @pytest.mark.usefixtures("uncompiled")
 def test_the_script_draws_the_pictures(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    module = _draw_gallery()
+    module = script("draw_gallery")
     module.draw(tmp_path)
     drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(drawn) == set(module.figures())
     assert all(image.startswith(b"\x89PNG") and len(image) < 40_000 for image in drawn.values())
 
 
-def test_tables_stand_below_what_prints_them() -> None:
+def test_every_benchmark_has_its_tables_below_what_prints_them() -> None:
     text = (DOCS / "benchmarks.md").read_text()
     tables = re.findall(r"<!-- pytest bench/(\w+).py -->\n(.)", text)
-    assert tables
-    for name, first in tables:
-        assert (DOCS.parent / "bench" / f"{name}.py").exists()
-        assert first == "|"
+    assert {name for name, _ in tables} == {path.stem for path in (DOCS.parent / "bench").glob("bench_*.py")}
+    assert {first for _, first in tables} == {"|"}
