@@ -17,6 +17,9 @@ from .decays import rex_decay as rex_decay
 from .exponentials import tanh_decay as tanh_decay
 from .decays import inverse_time_decay as inverse_time_decay
 from .decays import inverse_sqrt_decay as inverse_sqrt_decay
+from .decays import power_law_decay as power_law_decay
+from .hyperbolic import hyperbolic_decay as hyperbolic_decay
+from .hyperbolic import exp_hyperbolic_decay as exp_hyperbolic_decay
 
 # Pieces and tables
 from .piecewise import piecewise_constant as piecewise_constant

@@ -28,10 +28,12 @@ ENDLESS = {
     "step_decay": 6 * math.ceil(math.log(2) / -math.log(0.899)) * 7,
     "delay": 33 + 6 * math.log(2) / -math.log(0.9999),
     "staircase": 6 * math.log(2) / -math.log(0.9 - P / 9) * 33,
-    # Six times what it takes to come down to a half: 1/(1 + 0.3 t/11), and 1/sqrt(1 + t/1100).
+    # Six times what it takes to come down to a half: 1/(1 + 0.3 t/11), and powers of 1/(1 + t/1100).
     "inverse_time_decay": 6 * 11 / 0.3,
     "inverse_sqrt_decay": 6 * 3 * 1100,
+    "power_law_decay": 6 * (2 ** (1 / (0.6 + P)) - 1) * 1100,
     "warmup, rex": 6 * (3 * 1100 + 55),
+    "warmup, k": 6 * (3 * 1100 + 55),
     "noam": 6 * 4 * 1100,
     # Four cycles.
     "cosine_restarts": 4 * 110,

@@ -60,6 +60,12 @@ def test_every_picture_is_drawn_and_every_drawing_shown() -> None:
     assert max(committed.values()) < 40_000
 
 
+def test_which_schedule_shows_pictures_of_the_gallery() -> None:
+    shown = re.findall(r"!\[.*?\]\((.+?)\)", (DOCS / "which-schedule.md").read_text())
+    assert len(shown) > 5
+    assert all((DOCS / picture).exists() for picture in shown)
+
+
 @pytest.mark.usefixtures("uncompiled")
 def test_the_script_draws_the_pictures(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")

@@ -326,7 +326,7 @@ def test_list_has_a_line_for_each_schedule(capsys: pytest.CaptureFixture[str]) -
     names = re.findall(r"^  (\w+)\(", out, re.MULTILINE)
     assert {*names} == {*FACTORIES} - {"from_config"}
     assert len(names) == len({*names})
-    assert "  linear_schedule(init, end, steps)  # From `init` to `end` in a straight line.\n" in out
+    assert "  linear_schedule(init, end, steps, *, k=1.0)  # From `init` to `end` in a straight line.\n" in out
     assert re.findall(r"^(\w.*):$", out, re.MULTILINE)[:2] == ["The five of mlx.optimizers", "Decays"]
     assert "``" not in out
 
