@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import __version__, _list, _run, _show
+from . import __version__, _commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mlxsched", description="Learning-rate schedules for MLX.")
     parser.add_argument("--version", action="version", version=f"mlxsched_compiled {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (_run, _show, _list):
+    for command in (_commands.run, _commands.show, _commands.list):
         command.add_command(commands)
     return parser
 

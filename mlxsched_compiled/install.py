@@ -9,9 +9,9 @@ from warnings import warn
 import mlx.optimizers
 from mlx.optimizers import schedulers
 
-from . import _mlx_optimizers
-from ._mlx_lm import MlxLm
-from ._replacements import Replacements, takers
+from ._install import mlx_optimizers
+from ._install.mlx_lm import MlxLm
+from ._install.replacements import Replacements, takers
 
 _THE_FIVE = ("exponential_decay", "step_decay", "cosine_decay", "linear_schedule", "join_schedules")
 
@@ -43,7 +43,7 @@ def install() -> None:
         noam(model_size=512, warmup_steps=4000, factor=1.0)
         >>> uninstall()
     """
-    from ._catalogue import catalogue  # slow to import
+    from ._config.catalogue import catalogue  # slow to import
 
     originals: list[Any] = []
     with _replacements.lock:
@@ -53,7 +53,7 @@ def install() -> None:
                     originals.append(_replacements.put(module, name, ours))
             elif not hasattr(schedulers, name):
                 _replacements.put(schedulers, name, ours)
-        _mlx_optimizers.install(_replacements)
+        mlx_optimizers.install(_replacements)
         _mlx_lm.install()
     _warn_of_takers([original for original in originals if original.__module__ == schedulers.__name__])
 

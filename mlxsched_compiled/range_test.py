@@ -13,7 +13,7 @@ from mlx.optimizers import Optimizer
 
 from ._checks import count, positive, static
 from ._guards import Guards
-from ._plot import new_axes
+from ._pictures.plot import new_axes
 from ._stateful import _contents, _refill, _schedulers, _set_random_key
 from .training import compiled_step
 

@@ -201,13 +201,13 @@ class Schedule(Bound):
             ImportError: If there is no matplotlib.
             ValueError: If ``steps`` is not a whole number >= 1, or no rate is finite.
         """
-        from ._plot import plot
+        from ._pictures.plot import plot
 
         return plot(self, steps, ax)
 
     def _repr_html_(self) -> str | None:
         """The curve above the call, for a notebook; None, and it shows the call alone, where there is no curve."""
-        from ._notebook import html
+        from ._pictures.notebook import html
 
         return html(self)
 

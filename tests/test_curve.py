@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlxsched_compiled as ours
-from mlxsched_compiled._curve import Curve
-from mlxsched_compiled._horizon import end
-from mlxsched_compiled._samples import rates_at
+from mlxsched_compiled._pictures.curve import Curve
+from mlxsched_compiled._pictures.horizon import end
+from mlxsched_compiled._pictures.samples import rates_at
 
 from .schedules import FACTORIES, TABLE, TYPICAL, call_of
 

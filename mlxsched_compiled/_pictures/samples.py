@@ -7,8 +7,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from ._graph import applied
-from .schedule import Schedule
+from .._graph import applied
+from ..schedule import Schedule
 
 
 def rates_at(schedule: Schedule, steps: Sequence[int]) -> list[float]:

@@ -9,14 +9,14 @@ from shutil import get_terminal_size
 from textwrap import fill
 from typing import Any, NamedTuple
 
-from ._axes import shortened, summary, whole
-from ._checks import count, static
-from ._curve import Curve
-from ._fit import misfits
-from ._plot import save
-from ._terminal import mark, picture
-from ._training_file import Training, read
-from .config import from_config
+from .._checks import count, static
+from .._pictures.axes import shortened, summary, whole
+from .._pictures.curve import Curve
+from .._pictures.plot import save
+from .._pictures.terminal import mark, picture
+from ..config import from_config
+from .fit import misfits
+from .training_file import Training, read
 
 _ENDINGS = (".yaml", ".yml", ".json")
 """Of arguments that are files, whether there is one or not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from ._curve import Curve
+from .curve import Curve
 
 _ROUND = (1.0, 2.0, 2.5, 5.0, 10.0)
 """The distances of labels, times a power of ten."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._axes import number, shared, step_ticks, ticks, whole
-from ._curve import Curve
+from .axes import number, shared, step_ticks, ticks, whole
+from .curve import Curve
 
 _HEIGHT = 12
 """Lines of a picture, without its lower axis..."""

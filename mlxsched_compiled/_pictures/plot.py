@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ._axes import shortened, span
-from ._checks import count, static
-from ._curve import Curve
-from ._extras import missing
-from .schedule import Schedule
+from .._checks import count, static
+from .._extras import missing
+from ..schedule import Schedule
+from .axes import shortened, span
+from .curve import Curve
 
 _LONGEST = 80
 """Characters of a label."""

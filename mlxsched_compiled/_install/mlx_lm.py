@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import Any
 from warnings import warn
 
-from ._replacements import Replacements, takers
-from .config import from_config
-from .schedule import Schedule
+from ..config import from_config
+from ..schedule import Schedule
+from .replacements import Replacements, takers
 
 _MODULE, _NAME = "mlx_lm.tuner.utils", "build_schedule"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ._samples import evenly, rates_at
-from .schedule import Schedule
+from ..schedule import Schedule
+from .samples import evenly, rates_at
 
 _FAR = 2**62
 """As good as for ever..."""

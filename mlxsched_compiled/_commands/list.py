@@ -8,7 +8,7 @@ import re
 import sys
 from typing import Any
 
-from ._catalogue import catalogue, usage
+from .._config.catalogue import catalogue, usage
 
 
 def add_command(commands: Any) -> None:
@@ -25,7 +25,7 @@ def _sections() -> dict[str, list[str]]:
     """The lines, under the headings of the package's contents page."""
     sections: dict[str, list[str]] = {}
     heading = ""
-    for line in inspect.getsource(sys.modules[__package__]).splitlines():
+    for line in inspect.getsource(sys.modules[__name__.partition(".")[0]]).splitlines():
         if line.startswith("# "):
             heading = line.removeprefix("# ")
         elif (found := re.match(r"from \.\w+ import (\w+) as", line)) and found[1] in catalogue():

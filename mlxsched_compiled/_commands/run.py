@@ -20,7 +20,7 @@ from pkgutil import get_importer, read_code
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
-from .install import install
+from ..install import install
 
 
 def add_command(commands: Any) -> None:

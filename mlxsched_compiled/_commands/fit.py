@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ._axes import number, whole
-from ._curve import Curve
-from ._horizon import end
-from ._samples import rates_at
-from ._training_file import Training
+from .._pictures.axes import number, whole
+from .._pictures.curve import Curve
+from .._pictures.horizon import end
+from .._pictures.samples import rates_at
+from .training_file import Training
 
 _NEAR = 0.02
 """The part of a curve's height that the last rate may be away from its end..."""

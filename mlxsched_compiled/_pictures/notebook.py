@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from html import escape
 
-from ._axes import number, shared, shortened, step_ticks, summary, ticks, whole
-from ._curve import Curve
-from .schedule import Schedule
+from ..schedule import Schedule
+from .axes import number, shared, shortened, step_ticks, summary, ticks, whole
+from .curve import Curve
 
 _WIDTH, _HEIGHT = 480, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 10, 24

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from ._axes import whole
-from ._checks import count, static
-from ._extras import missing
-from ._mapping import value_of
-from .config import from_config
-from .schedule import Schedule
+from .._checks import count, static
+from .._config.mapping import value_of
+from .._extras import missing
+from .._pictures.axes import whole
+from ..config import from_config
+from ..schedule import Schedule
 
 _SCHEDULE = "lr_schedule"
 _ITERS = 1000

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from itertools import groupby
 
-from ._horizon import end, horizon
-from ._samples import evenly, rates_at
-from .schedule import Schedule
+from ..schedule import Schedule
+from .horizon import end, horizon
+from .samples import evenly, rates_at
 
 _SAMPLES = 2**16
 """The most rates that are computed at once."""

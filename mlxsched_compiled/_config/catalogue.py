@@ -9,12 +9,12 @@ from inspect import Parameter, Signature, signature
 from types import FunctionType
 from typing import Any
 
-from .schedule import Schedule
+from ..schedule import Schedule
 
 
 def catalogue() -> dict[str, Callable[..., Schedule]]:
     """The factories, by name, in the order of the package's contents."""
-    contents = vars(sys.modules[__package__])
+    contents = vars(sys.modules[__name__.partition(".")[0]])
     return {name: contents[name] for name in contents["__all__"] if _is_factory(contents[name])}
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from mlx.optimizers import Optimizer
 
-from ._carried import carry, check_names
-from ._replacements import NOTHING, Replacements
-from .schedule import Schedule
+from .._carried import carry, check_names
+from ..schedule import Schedule
+from .replacements import NOTHING, Replacements
 
 
 def install(replacements: Replacements) -> None:
