@@ -119,6 +119,13 @@ def one_of(name: str, value: Any, known: Collection[str]) -> str:
     return str(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """``value`` if it is True or False: a text such as ``"no"`` would be taken for True."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, but got {value!r}.")
+    return value
+
+
 def _is_no_number(value: Any) -> bool:
     """Whether ``value`` is a bool (NumPy's too) or a text, which Python would take for numbers."""
     return isinstance(value, (bool, str, bytes)) or getattr(getattr(value, "dtype", None), "kind", None) == "b"

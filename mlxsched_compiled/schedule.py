@@ -390,6 +390,9 @@ def _operation(function: Callable[..., Any], *operands: Operand) -> Schedule:
             raise TypeError(_NO_NUMBER.format(next(o for o in operands if isinstance(o, Schedule))))
     names = ("the left operand", "the right operand")
     parts = [as_bound(name, operand) for name, operand in zip(names, operands, strict=False)]
+    divisor = operands[1] if function is operator.truediv else 1
+    if not callable(divisor) and not isinstance(divisor, mx.array) and divisor == 0:
+        raise ValueError(f"the right operand of / must not be 0, but got {divisor!r}.")
     return Schedule._of(composite(_OPERATIONS[function], parts), Call(function, operands))
 
 
