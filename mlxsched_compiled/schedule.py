@@ -53,6 +53,7 @@ class Schedule(Bound):
     """
 
     __slots__ = ("__weakref__", "_call", "_graph", "_is_constant", "_observers", "_wholes")
+    __array_ufunc__ = None  # NumPy leaves its operators to ours: an array times a schedule is no array of schedules
 
     def __init__(self, rate: Callable[..., Any], *hyperparameters: Number) -> None:
         if not callable(rate):

@@ -75,7 +75,7 @@ def test_rates_that_are_not_finite(key: str, value: Any) -> None:
     _refuses(ValueError, *RATES[key], value)
 
 
-@pytest.mark.parametrize("value", ["0.1", None, [0.1], {}, 1j, b"1", True], ids=repr)
+@pytest.mark.parametrize("value", ["0.1", None, [0.1], {}, 1j, b"1", True, np.ones(1)], ids=repr)
 @pytest.mark.parametrize("key", RATES)
 def test_rates_that_are_not_numbers(key: str, value: Any) -> None:
     if value is None and key in MAY_BE_NONE:
@@ -93,7 +93,7 @@ def test_counts_that_are_not_whole_and_positive(key: str, value: Any) -> None:
         _refuses(ValueError, *COUNTS[key], value)
 
 
-@pytest.mark.parametrize("value", ["10", None, [10], 1j, True], ids=repr)
+@pytest.mark.parametrize("value", ["10", None, [10], 1j, True, np.ones(1, int)], ids=repr)
 @pytest.mark.parametrize("key", COUNTS)
 def test_counts_that_are_not_numbers(key: str, value: Any) -> None:
     if value is None and key in MAY_BE_NONE:
