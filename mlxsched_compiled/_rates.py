@@ -23,6 +23,11 @@ Types = tuple[tuple[tuple[int, ...], mx.Dtype], ...]
 """Shape and type of each coefficient."""
 
 
+def types_of(coefficients: Sequence[mx.array]) -> Types:
+    """Those of some coefficients."""
+    return tuple((coefficient.shape, coefficient.dtype) for coefficient in coefficients)
+
+
 class Structure:
     """A rate function with parameters: equal to another of its class whose attributes are equal."""
 
