@@ -16,7 +16,7 @@ from mlx.utils import tree_map
 
 from ._carried import carry, check_names
 from ._checks import finite
-from ._stateful import _set_random_key
+from ._undo import set_random_key
 from ._values import Hyperparameter, Value, Values
 from ._weak import Weak
 from .schedule import Schedule
@@ -131,7 +131,7 @@ class _Scheduled:
         key = random[0]
         tree_map(self.apply_single, parameters, parameters, tree_map(lambda array: array, self._state))
         if random[0] is not key:
-            _set_random_key(key)
+            set_random_key(key)
 
     def apply_gradients(self, gradients: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
         """The updates of all parameters."""

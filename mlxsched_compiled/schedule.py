@@ -338,8 +338,8 @@ _LONG = 1000
 """The most characters that are printed of a call. A ``repr`` has all of it, since ``from_config`` makes it again."""
 
 _NO_NUMBER = (
-    "{} is used as a number. MLX takes a schedule for the learning rate alone, and numbers for weight_decay, momentum, "
-    "betas and the like. (A schedule times an array is written schedule * array.)"
+    "{} is used as a number. MLX takes a schedule for the learning rate alone; for weight_decay, momentum, betas and "
+    "the like, scheduled(optimizer_class, ...) takes one. (A schedule times an array is written schedule * array.)"
 )
 
 _OPERATIONS: dict[Any, Callable[..., mx.array]] = {
