@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import mlx.core as mx
@@ -85,6 +87,7 @@ def test_any_repr_is_the_schedule(schedule: ours.Schedule) -> None:
         ours.piecewise_constant(np.array([0.1, 0.2]), (np.int64(3),)),  # type: ignore[arg-type]
         ours.cosine_decay(np.float64(0.1), np.int32(100)),  # type: ignore[arg-type]
         ours.cosine_decay(np.float32(0.1), 1e4),  # type: ignore[arg-type]
+        ours.cosine_decay(Fraction(1, 3), Fraction(10), Decimal("0.001")),  # type: ignore[arg-type]
         sum((ours.constant(k) for k in range(80)), ours.constant(0.5)),
     ],
     ids=lambda schedule: str(schedule)[:40],
