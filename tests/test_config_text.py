@@ -215,7 +215,9 @@ REFUSED: list[tuple[str, int, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("text", "column", "problem"), REFUSED, ids=[text[:40] for text, *_ in REFUSED])
+@pytest.mark.parametrize(
+    ("text", "column", "problem"), REFUSED, ids=[text.partition(" at 0x")[0][:40] for text, *_ in REFUSED]
+)
 def test_what_is_no_text(text: str, column: int, problem: str) -> None:
     with pytest.raises((ValueError, TypeError)) as raised:
         from_config(text)
