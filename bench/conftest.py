@@ -1,4 +1,4 @@
-"""Measures what this package costs and saves, and prints the README's tables.
+"""Measures what this package costs and saves, and prints the tables of docs/benchmarks.md.
 
 ``pytest bench`` takes five minutes on two idle cores. The tables stand at the end, below pytest-benchmark's own (which
 ``--benchmark-quiet`` leaves out). A file is a subject: ``pytest bench/bench_updates.py``; ``-k "SGD and cosine"`` picks

@@ -17,6 +17,9 @@ from .decays import rex_decay as rex_decay
 from .exponentials import tanh_decay as tanh_decay
 from .decays import inverse_time_decay as inverse_time_decay
 from .decays import inverse_sqrt_decay as inverse_sqrt_decay
+from .decays import power_law_decay as power_law_decay
+from .hyperbolic import hyperbolic_decay as hyperbolic_decay
+from .hyperbolic import exp_hyperbolic_decay as exp_hyperbolic_decay
 
 # Pieces and tables
 from .piecewise import piecewise_constant as piecewise_constant
@@ -57,5 +60,13 @@ from .range_test import range_test as range_test
 # Configurations
 from .config import from_config as from_config
 
+# In the place of MLX's own
+from .install import install as install
+from .install import uninstall as uninstall
+
 __all__ = [name for name, value in [*vars().items()] if callable(value) and not name.startswith("_")]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+# Called by a notebook's %load_ext and %unload_ext
+from .install import load_ipython_extension as load_ipython_extension
+from .install import unload_ipython_extension as unload_ipython_extension

@@ -1,4 +1,4 @@
-r"""Powers: a base raised to the step, right to the last bits at any step.
+r"""Powers of the step, and a base raised to the step, right to the last bits at any step.
 
 In float32 the base itself is rounded, and raising it to the step multiplies that error by the step. Here the
 step meets a 64-bit fixed-point logarithm instead:
@@ -11,6 +11,7 @@ The whole part of p makes exact powers of two, by shifts; only its fraction goes
 from __future__ import annotations
 
 import math
+import struct
 
 import mlx.core as mx
 
@@ -102,3 +103,16 @@ def _until_it_is_over(init: Number, grows: bool) -> float:
 def per_period(step: mx.array, parts: list[Part], period: mx.array) -> mx.array:
     """The part, a whole period being one of its steps."""
     return parts[0](step // period)
+
+
+def power_law(base: mx.array, exponent: mx.array, residue: mx.array) -> mx.array:
+    """base^(exponent + residue), for a base that is far from 1 as well."""
+    return mx.power(base, exponent) * (1 + residue * mx.log(base))
+
+
+def residue(exponent: Number) -> Number:
+    """What is left of an exponent where float32 rounds it."""
+    if isinstance(exponent, mx.array):
+        return 0.0
+    (rounded,) = struct.unpack("f", struct.pack("f", exponent))
+    return float(exponent - rounded)

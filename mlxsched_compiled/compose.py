@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import mlx.core as mx
 
 from ._bound import Bound, Operand, as_bound, clipped, composite, rate_at
-from ._checks import Count, Number, count, finite, listed, not_decreasing, one_of
+from ._checks import Count, Number, count, finite, listed, not_decreasing, one_of, positive
 from ._factory import factory
 from ._joins import joined
 from ._ramps import SHAPES, ramp
-from ._rates import Part, RateFunction, Structure
+from ._rates import Compound, Part, RateFunction, Structure
 
 
 @factory
@@ -52,12 +52,13 @@ def join_schedules(schedules: Sequence[Operand], boundaries: Sequence[Count]) ->
 
 
 @factory
-def warmup(schedule: Operand, steps: Count, init: Number = 0.0, *, shape: str = "linear") -> Bound:
+def warmup(schedule: Operand, steps: Count, init: Number = 0.0, *, shape: str = "linear", k: Number = 1.0) -> Bound:
     r"""Goes up to a schedule's first rate, then runs the schedule.
 
     .. math::
         \eta(t) = \begin{cases}
-        \mathrm{init} \cdot s(x) + \mathrm{schedule}(0) (1 - s(x)), \quad x = t / \mathrm{steps} & t < \mathrm{steps} \\
+        \mathrm{init} \cdot s(x) + \mathrm{schedule}(0) (1 - s(x)), \quad
+        x = (t / \mathrm{steps})^k & t < \mathrm{steps} \\
         \mathrm{schedule}(t - \mathrm{steps}) & t \ge \mathrm{steps}
         \end{cases}
 
@@ -65,13 +66,15 @@ def warmup(schedule: Operand, steps: Count, init: Number = 0.0, *, shape: str = 
         schedule: A schedule, a plain function of the step, or a number. It counts its steps from the end of the warmup.
         steps: Steps of the warmup, at least 0; none is the schedule itself.
         init: The rate at step 0.
-        shape: Of the way up: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+        shape: Of the way up: ``"linear"``, ``"cosine"``, ``"sqrt"``, ``"rex"`` or ``"exponential"``.
+        k: Above 0: the progress x is raised to it. The higher, the longer the rate stays near ``init``.
 
     Returns:
         A schedule, float32, of the shape of the step.
 
     Raises:
-        ValueError: If ``steps`` is not a whole number >= 0, ``init`` is not finite or the shape is unknown.
+        ValueError: If ``steps`` is not a whole number >= 0, ``init`` is not finite, the shape is unknown or ``k`` is
+            not above 0.
         TypeError: If an argument is of the wrong kind.
 
     Source: Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour", 2017.
@@ -84,14 +87,16 @@ def warmup(schedule: Operand, steps: Count, init: Number = 0.0, *, shape: str = 
     """
     after, steps = as_bound("schedule", schedule), count("steps", steps, at_least=0)
     init, shape = finite("init", init), one_of("shape", shape, SHAPES)
-    return warmed(after, steps, init, rate_at(after, 0), shape)
+    return warmed(after, steps, init, rate_at(after, 0), shape, positive("k", k))
 
 
-def warmed(after: Bound, steps: Count, init: Number, peak: Number, shape: str = "linear") -> Bound:
+def warmed(after: Bound, steps: Count, init: Number, peak: Number, shape: str = "linear", k: Number = 1.0) -> Bound:
     """A ramp from ``init`` to ``peak``, then ``after``."""
     if not isinstance(steps, mx.array) and steps == 0:
         return after
-    up = ramp(init, peak, steps, shape)
+    up = ramp(init, peak, steps, shape, k=k)
+    if isinstance(up.structure, Compound):  # whose coefficients are in another order
+        return joined([up, after], [steps])
     return composite(_Warmed(up.structure), [after], *up.state)
 
 
@@ -108,14 +113,16 @@ class _Warmed(Structure):
 
 
 @factory
-def cooldown(schedule: Operand, start: Count, steps: Count, end: Number = 0.0, *, shape: str = "sqrt") -> Bound:
+def cooldown(
+    schedule: Operand, start: Count, steps: Count, end: Number = 0.0, *, shape: str = "sqrt", k: Number = 1.0
+) -> Bound:
     r"""Runs a schedule, and from ``start`` on goes down to ``end``: turns a run under way into a finished one.
 
     .. math::
         \eta(t) = \begin{cases}
         \mathrm{schedule}(t) & t < \mathrm{start} \\
         \mathrm{schedule}(\mathrm{start}) \, s(x) + \mathrm{end} (1 - s(x)), \quad
-        x = \min((t - \mathrm{start}) / \mathrm{steps}, 1) & t \ge \mathrm{start}
+        x = \min((t - \mathrm{start}) / \mathrm{steps}, 1)^k & t \ge \mathrm{start}
         \end{cases}
 
     Args:
@@ -123,13 +130,14 @@ def cooldown(schedule: Operand, start: Count, steps: Count, end: Number = 0.0, *
         start: The step at which the way down begins, at least 0.
         steps: Steps of the way down, at least 1.
         end: The rate from step ``start + steps`` on.
-        shape: Of the way down: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+        shape: Of the way down: ``"linear"``, ``"cosine"``, ``"sqrt"``, ``"rex"`` or ``"exponential"``.
+        k: Above 0: the progress x is raised to it. The higher, the longer the rate stays up.
 
     Returns:
         A schedule, float32, of the shape of the step.
 
     Raises:
-        ValueError: If steps are not whole numbers, ``end`` is not finite or the shape is unknown.
+        ValueError: If steps are not whole numbers, ``end`` is not finite, the shape is unknown or ``k`` is not above 0.
         TypeError: If an argument is of the wrong kind.
 
     Source: Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations", 2024.
@@ -142,12 +150,12 @@ def cooldown(schedule: Operand, start: Count, steps: Count, end: Number = 0.0, *
     """
     before, start = as_bound("schedule", schedule), count("start", start, at_least=0)
     steps, end = count("steps", steps), finite("end", end)
-    return cooled(before, start, steps, end, one_of("shape", shape, SHAPES))
+    return cooled(before, start, steps, end, one_of("shape", shape, SHAPES), positive("k", k))
 
 
-def cooled(before: Bound, start: Count, steps: Count, end: Number, shape: str) -> Bound:
+def cooled(before: Bound, start: Count, steps: Count, end: Number, shape: str, k: Number) -> Bound:
     """``before``, and from ``start`` on a ramp from its rate there to ``end``."""
-    down = ramp(rate_at(before, start), end, steps, shape)
+    down = ramp(rate_at(before, start), end, steps, shape, k=k)
     if not isinstance(start, mx.array) and start == 0:
         return down
     return joined([before, down], [start])

@@ -50,7 +50,7 @@ def from_config(config: str | float | Mapping[str, Any] | Schedule) -> Schedule:
         >>> from_config({"name": "sqrt_decay", "init": "1e-3", "end_ratio": 0.1, "total_steps": 100, "warmup": 10})
         warmup(schedule=sqrt_decay(init=0.001, decay_steps=90, end=0.0001), steps=10, init=0.0)
     """
-    from ._mapping import value_of  # seldom needed, and ast and inspect are slow to import
+    from ._config.mapping import value_of  # seldom needed, and ast and inspect are slow to import
 
     try:
         value = value_of(config)

@@ -203,7 +203,7 @@ def one_cycle(
         warmup_fraction: The part of them spent going up, from 0 to 1 (to 0.5 in three phases).
         div_factor: Peak over the rate at step 0, above 0.
         final_div_factor: The rate at step 0 over the last, above 0.
-        shape: Of each phase: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+        shape: Of each phase: ``"linear"``, ``"cosine"``, ``"sqrt"``, ``"rex"`` or ``"exponential"``.
         three_phase: Whether to come down in two phases.
 
     Returns:
@@ -251,7 +251,7 @@ def one_cycle_momentum(
         low: The momentum at the peak of the rate.
         high: The momentum at the start and at the end.
         warmup_fraction: The part of the steps in which the rate goes up, from 0 to 1 (to 0.5 in three phases).
-        shape: Of each phase: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+        shape: Of each phase: ``"linear"``, ``"cosine"``, ``"sqrt"``, ``"rex"`` or ``"exponential"``.
         three_phase: Whether the rate comes down in two phases.
 
     Returns:

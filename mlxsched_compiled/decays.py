@@ -7,6 +7,7 @@ import mlx.core as mx
 from ._bound import Bound, as_bound, bind
 from ._checks import Count, Number, count, finite, positive
 from ._factory import factory
+from ._powers import power_law, residue
 from ._ramps import ramp
 
 
@@ -37,57 +38,64 @@ def constant(value: Number) -> Bound:
 
 
 @factory
-def linear_schedule(init: Number, end: Number, steps: Count) -> Bound:
+def linear_schedule(init: Number, end: Number, steps: Count, *, k: Number = 1.0) -> Bound:
     r"""From ``init`` to ``end`` in a straight line.
 
-    .. math:: \eta(t) = \mathrm{init} \cdot (1 - x) + \mathrm{end} \cdot x, \qquad x = \min(t / \mathrm{steps}, 1)
+    .. math::
+        \eta(t) = \mathrm{init} \cdot (1 - x) + \mathrm{end} \cdot x, \qquad x = \min(t / \mathrm{steps}, 1)^k
 
     Args:
         init: The rate at step 0.
         end: The rate from step ``steps`` on.
         steps: Steps from one to the other, at least 1.
+        k: Above 0: the progress x is raised to it. The higher, the longer the rate stays near ``init``.
 
     Returns:
         A schedule, float32, of the shape of the step.
 
     Raises:
-        ValueError: If a rate is not finite, or ``steps`` is not a whole number >= 1.
+        ValueError: If a rate is not finite, ``steps`` is not a whole number >= 1 or ``k`` is not above 0.
         TypeError: If an argument is not a number.
 
-    Source: ``mlx.optimizers.linear_schedule``.
+    Source: ``mlx.optimizers.linear_schedule``; Zhang and Li, "k-decay: A New Method for Learning Rate Schedule",
+    2020.
 
     Example:
         >>> import mlx.core as mx
         >>> from mlxsched_compiled import linear_schedule
         >>> linear_schedule(0, 1e-1, 100)(mx.array([0, 50, 99, 100, 1000]))
         array([0, 0.05, 0.099, 0.1, 0.1], dtype=float32)
+        >>> linear_schedule(1, 0, 4, k=2)(mx.arange(5))
+        array([1, 0.9375, 0.75, 0.4375, 0], dtype=float32)
     """
-    return ramp(finite("init", init), finite("end", end), count("steps", steps))
+    return ramp(finite("init", init), finite("end", end), count("steps", steps), k=positive("k", k))
 
 
 @factory
-def cosine_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, power: Number = 1.0) -> Bound:
+def cosine_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, power: Number = 1.0, k: Number = 1.0) -> Bound:
     r"""From ``init`` to ``end`` along half a cosine wave.
 
     .. math::
         \eta(t) = \mathrm{end} + (\mathrm{init} - \mathrm{end}) \left(\frac{1 + \cos \pi x}{2}\right)^{\mathrm{power}},
-        \qquad x = \min(t / \mathrm{decay\_steps}, 1)
+        \qquad x = \min(t / \mathrm{decay\_steps}, 1)^k
 
     Args:
         init: The rate at step 0.
         decay_steps: Steps to the last one, at least 1.
         end: The rate from step ``decay_steps`` on.
         power: Exponent of the shape, above 0.
+        k: Above 0: the progress x is raised to it. The higher, the longer the rate stays near ``init``.
 
     Returns:
         A schedule, float32, of the shape of the step.
 
     Raises:
-        ValueError: If a rate is not finite, ``decay_steps`` is not a whole number >= 1 or ``power`` is not above 0.
+        ValueError: If a rate is not finite, ``decay_steps`` is not a whole number >= 1 or an exponent is not above 0.
         TypeError: If an argument is not a number.
 
     Source: ``mlx.optimizers.cosine_decay``; Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm
-    Restarts", 2017; ``power`` is ``exponent`` in Optax.
+    Restarts", 2017; ``power`` is ``exponent`` in Optax; Zhang and Li, "k-decay: A New Method for
+    Learning Rate Schedule", 2020.
 
     Example:
         >>> import mlx.core as mx
@@ -99,31 +107,37 @@ def cosine_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, power: 
         cosine_decay(init=0.1, decay_steps=1000, end=0.0)
     """
     init, end = finite("init", init), finite("end", end)
-    return ramp(init, end, count("decay_steps", decay_steps), "cosine", power=positive("power", power))
+    return ramp(
+        init, end, count("decay_steps", decay_steps), "cosine", power=positive("power", power), k=positive("k", k)
+    )
 
 
 @factory
-def polynomial_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, power: Number = 1.0) -> Bound:
+def polynomial_decay(
+    init: Number, decay_steps: Count, end: Number = 0.0, *, power: Number = 1.0, k: Number = 1.0
+) -> Bound:
     r"""From ``init`` to ``end`` along a power of the progress left.
 
     .. math::
         \eta(t) = \mathrm{end} + (\mathrm{init} - \mathrm{end}) \, (1 - x)^{\mathrm{power}},
-        \qquad x = \min(t / \mathrm{decay\_steps}, 1)
+        \qquad x = \min(t / \mathrm{decay\_steps}, 1)^k
 
     Args:
         init: The rate at step 0.
         decay_steps: Steps to the last one, at least 1.
         end: The rate from step ``decay_steps`` on.
         power: Exponent of the shape, above 0; 1 is a straight line.
+        k: Above 0: the progress x is raised to it. The higher, the longer the rate stays near ``init``.
 
     Returns:
         A schedule, float32, of the shape of the step.
 
     Raises:
-        ValueError: If a rate is not finite, ``decay_steps`` is not a whole number >= 1 or ``power`` is not above 0.
+        ValueError: If a rate is not finite, ``decay_steps`` is not a whole number >= 1 or an exponent is not above 0.
         TypeError: If an argument is not a number.
 
-    Source: ``PolynomialLR`` in PyTorch; ``polynomial_schedule`` in Optax.
+    Source: ``PolynomialLR`` in PyTorch; ``polynomial_schedule`` in Optax; Zhang and Li, "k-decay: A New Method for
+    Learning Rate Schedule", 2020.
 
     Example:
         >>> import mlx.core as mx
@@ -132,27 +146,30 @@ def polynomial_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, pow
         array([1, 0.5625, 0.25, 0, 0], dtype=float32)
     """
     init, end = finite("init", init), finite("end", end)
-    return ramp(init, end, count("decay_steps", decay_steps), "linear", power=positive("power", power))
+    return ramp(
+        init, end, count("decay_steps", decay_steps), "linear", power=positive("power", power), k=positive("k", k)
+    )
 
 
 @factory
-def sqrt_decay(init: Number, decay_steps: Count, end: Number = 0.0) -> Bound:
+def sqrt_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, k: Number = 1.0) -> Bound:
     r"""From ``init`` to ``end``, fast at first and then ever slower: the cooldown 1 - sqrt.
 
     .. math::
         \eta(t) = \mathrm{end} + (\mathrm{init} - \mathrm{end}) \, \left(1 - \sqrt{x}\right),
-        \qquad x = \min(t / \mathrm{decay\_steps}, 1)
+        \qquad x = \min(t / \mathrm{decay\_steps}, 1)^k
 
     Args:
         init: The rate at step 0.
         decay_steps: Steps to the last one, at least 1.
         end: The rate from step ``decay_steps`` on.
+        k: Above 0: the progress x is raised to it. The higher, the longer the rate stays near ``init``.
 
     Returns:
         A schedule, float32, of the shape of the step.
 
     Raises:
-        ValueError: If a rate is not finite or ``decay_steps`` is not a whole number >= 1.
+        ValueError: If a rate is not finite, ``decay_steps`` is not a whole number >= 1 or ``k`` is not above 0.
         TypeError: If an argument is not a number.
 
     Source: Hägele et al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations", 2024.
@@ -164,27 +181,28 @@ def sqrt_decay(init: Number, decay_steps: Count, end: Number = 0.0) -> Bound:
         array([1, 0.9, 0.5, 0, 0], dtype=float32)
     """
     init, end = finite("init", init), finite("end", end)
-    return ramp(init, end, count("decay_steps", decay_steps), "sqrt")
+    return ramp(init, end, count("decay_steps", decay_steps), "sqrt", k=positive("k", k))
 
 
 @factory
-def rex_decay(init: Number, decay_steps: Count, end: Number = 0.0) -> Bound:
+def rex_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, k: Number = 1.0) -> Bound:
     r"""From ``init`` to ``end``, staying high for long and falling fast at the end.
 
     .. math::
         \eta(t) = \mathrm{end} + (\mathrm{init} - \mathrm{end}) \, \frac{1 - x}{1 - x / 2},
-        \qquad x = \min(t / \mathrm{decay\_steps}, 1)
+        \qquad x = \min(t / \mathrm{decay\_steps}, 1)^k
 
     Args:
         init: The rate at step 0.
         decay_steps: Steps to the last one, at least 1.
         end: The rate from step ``decay_steps`` on.
+        k: Above 0: the progress x is raised to it. The higher, the longer the rate stays near ``init``.
 
     Returns:
         A schedule, float32, of the shape of the step.
 
     Raises:
-        ValueError: If a rate is not finite or ``decay_steps`` is not a whole number >= 1.
+        ValueError: If a rate is not finite, ``decay_steps`` is not a whole number >= 1 or ``k`` is not above 0.
         TypeError: If an argument is not a number.
 
     Source: Chen et al., "REX: Revisiting Budgeted Training with an Improved Schedule", 2021.
@@ -196,7 +214,7 @@ def rex_decay(init: Number, decay_steps: Count, end: Number = 0.0) -> Bound:
         array([1, 0.666667, 0.333333, 0, 0], dtype=float32)
     """
     init, end = finite("init", init), finite("end", end)
-    return ramp(init, end, count("decay_steps", decay_steps), "rex")
+    return ramp(init, end, count("decay_steps", decay_steps), "rex", k=positive("k", k))
 
 
 @factory
@@ -258,9 +276,50 @@ def inverse_sqrt_decay(init: Number, timescale: Count) -> Bound:
         >>> inverse_sqrt_decay(1, 100)(mx.array([0, 300, 9900]))
         array([1, 0.5, 0.1], dtype=float32)
     """
-    timescale = count("timescale", timescale)
-    return bind(_inverse_sqrt, finite("init", init), timescale * 1.0)
+    return _power_law(finite("init", init), count("timescale", timescale), 0.5)
 
 
-def _inverse_sqrt(step: mx.array, init: mx.array, timescale: mx.array) -> mx.array:
+@factory
+def power_law_decay(init: Number, timescale: Count, power: Number) -> Bound:
+    r"""Falls as a power of the time.
+
+    .. math::
+        \eta(t) = \mathrm{init} \cdot
+        \left(\frac{\mathrm{timescale}}{t + \mathrm{timescale}}\right)^{\mathrm{power}}
+
+    Args:
+        init: The rate at step 0.
+        timescale: Steps, at least 1, after which the rate is ``init`` / 2^power.
+        power: The exponent, above 0; 1/2 is ``inverse_sqrt_decay``, 1 falls as the inverse of the time.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If ``init`` is not finite, ``timescale`` is not a whole number >= 1 or ``power`` is not above 0.
+        TypeError: If an argument is not a number.
+
+    Source: Shen et al., "Power Scheduler: A Batch Size and Token Number Agnostic Learning Rate Scheduler", 2024;
+    ``PowerDecayScheduler`` in pytorch-scheduler.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import power_law_decay
+        >>> power_law_decay(1, 100, 2)(mx.array([0, 100, 900]))
+        array([1, 0.25, 0.01], dtype=float32)
+    """
+    return _power_law(finite("init", init), count("timescale", timescale), positive("power", power))
+
+
+def _power_law(init: Number, timescale: Count, power: Number) -> Bound:
+    if isinstance(power, mx.array) or power != 0.5:
+        return bind(_power, init, timescale * 1.0, power, residue(power))
+    return bind(_root, init, timescale * 1.0)
+
+
+def _power(step: mx.array, init: mx.array, timescale: mx.array, power: mx.array, residue: mx.array) -> mx.array:
+    return init * power_law(timescale / (step.astype(mx.float32) + timescale), power, residue)
+
+
+def _root(step: mx.array, init: mx.array, timescale: mx.array) -> mx.array:
     return init * mx.sqrt(timescale / (step.astype(mx.float32) + timescale))

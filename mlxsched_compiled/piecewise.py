@@ -62,7 +62,7 @@ def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shap
     Args:
         values: The rates at the knots.
         steps: The steps of the knots, one for each value, from 0.
-        shape: Of each leg: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+        shape: Of each leg: ``"linear"``, ``"cosine"``, ``"sqrt"``, ``"rex"`` or ``"exponential"``.
 
     Returns:
         A schedule, float32, of the shape of the step. Two kernels at most for one step, for any number of

@@ -11,9 +11,11 @@ import mlx.core as mx
 from mlx.nn import Module
 from mlx.optimizers import Optimizer
 
+from ._carried import schedules_of
 from ._checks import count, positive, static
 from ._guards import Guards
-from ._stateful import _contents, _refill, _schedulers, _set_random_key
+from ._pictures.plot import new_axes
+from ._undo import contents, refill, set_random_key
 from .training import compiled_step
 
 _WORSE = 4
@@ -152,12 +154,7 @@ class RangeTest:
         Raises:
             ImportError: If there is no matplotlib.
         """
-        if ax is None:
-            try:
-                from matplotlib import pyplot
-            except ImportError as error:
-                raise ImportError("plot() needs matplotlib: pip install 'mlxsched_compiled[plot]'") from error
-            _, ax = pyplot.subplots()
+        ax = new_axes() if ax is None else ax
         rates = self._before_divergence(self.rates)
         ax.plot(rates, self._before_divergence(self.losses), color="#b8c4e8", linewidth=1, label="loss")
         ax.plot(rates, self.smoothed, color="#4269d0", label="smoothed")
@@ -241,15 +238,15 @@ def _undoing(model: Module, optimizer: Optimizer) -> Callable[[], None]:
     Steps replace arrays and do not write into them, so it holds references, not copies.
     """
     guards = Guards(optimizer, model)
-    schedules = [schedule.state for schedule in _schedulers(guards.optimizers)]
-    before = [*_contents([guards.trees, schedules]), *guards.attributes()]
+    schedules = [schedule.state for schedule in schedules_of(guards.optimizers)]
+    before = [*contents([guards.trees, schedules]), *guards.attributes()]
     random: Any = mx.random.state
     key = random[0]
     mx.eval(key)
 
     def undo() -> None:
         for container, content in before:
-            _refill(container, content)
-        _set_random_key(key)
+            refill(container, content)
+        set_random_key(key)
 
     return undo

@@ -109,7 +109,7 @@ def warmup_stable_decay(
         decay_steps: Steps of the decay, at least 0.
         init: The rate at step 0.
         end: The rate after the decay.
-        warmup_shape: Of the way up: ``"linear"``, ``"cosine"``, ``"sqrt"`` or ``"rex"``.
+        warmup_shape: Of the way up: ``"linear"``, ``"cosine"``, ``"sqrt"``, ``"rex"`` or ``"exponential"``.
         decay_shape: Of the way down: one of the same.
 
     Returns:

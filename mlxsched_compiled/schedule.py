@@ -16,7 +16,7 @@ from ._bound import Bound, Operand, as_bound, composite
 from ._call import Call
 from ._checks import Number, count, finite, is_fractional, measured
 from ._graph import Graph, Inlined, inlined
-from ._rates import Function
+from ._rates import Function, types_of
 
 
 class Schedule(Bound):
@@ -186,6 +186,31 @@ class Schedule(Bound):
                 assert schedule._observed is not None
                 schedule._go_on_with(schedule._observed(value, *schedule._state), undo)
 
+    def plot(self, steps: int | None = None, ax: Any = None) -> Any:
+        """Draws the rate over the steps.
+
+        Args:
+            steps: How many steps; by default as many as show how it goes: all until it ends, several cycles of one that
+                repeats itself, several half-lives of one that decays for ever.
+            ax: The axes of matplotlib to draw on, which several schedules may share; None for new ones.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: If there is no matplotlib.
+            ValueError: If ``steps`` is not a whole number >= 1, or no rate is finite.
+        """
+        from ._pictures.plot import plot
+
+        return plot(self, steps, ax)
+
+    def _repr_html_(self) -> str | None:
+        """The curve above the call, for a notebook; None, and it shows the call alone, where there is no curve."""
+        from ._pictures.notebook import html
+
+        return html(self)
+
     @property
     def state(self) -> list[mx.array]:
         """The coefficients, as a list that ``mx.compile(..., inputs=[..., schedule.state])`` can capture.
@@ -199,7 +224,7 @@ class Schedule(Bound):
     @state.setter
     def state(self, state: Sequence[mx.array]) -> None:
         if self._observers:
-            saved = tuple((array.shape, array.dtype) for array in state)
+            saved = types_of(state)
             if saved != self._types:
                 raise ValueError(
                     f"{self} cannot go on with the state of another schedule, which has {len(saved)} arrays of other "
@@ -313,8 +338,8 @@ _LONG = 1000
 """The most characters that are printed of a call. A ``repr`` has all of it, since ``from_config`` makes it again."""
 
 _NO_NUMBER = (
-    "{} is used as a number. MLX takes a schedule for the learning rate alone, and numbers for weight_decay, momentum, "
-    "betas and the like. (A schedule times an array is written schedule * array.)"
+    "{} is used as a number. MLX takes a schedule for the learning rate alone; for weight_decay, momentum, betas and "
+    "the like, scheduled(optimizer_class, ...) takes one. (A schedule times an array is written schedule * array.)"
 )
 
 _OPERATIONS: dict[Any, Callable[..., mx.array]] = {

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+import mlxsched_compiled as ours
+
 from .measuring import uncompiled
 
 # A first example may wait for a C++ compiler, and one run must be like the next.
@@ -16,3 +18,10 @@ settings.load_profile("tests")
 def _uncompiled() -> Iterator[None]:
     with uncompiled():
         yield
+
+
+@pytest.fixture(name="installed")
+def _installed() -> Iterator[None]:
+    ours.install()
+    yield
+    ours.uninstall()

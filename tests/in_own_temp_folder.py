@@ -10,6 +10,6 @@ import sys
 if __name__ == "__main__":
     folder, *sys.argv = sys.argv[1:]
     os.environ["TMPDIR"] = os.path.join(folder, os.environ["MLX_RANK"])
-    os.makedirs(os.environ["TMPDIR"])
+    os.makedirs(os.environ["TMPDIR"], exist_ok=True)
     start = runpy.run_path if os.path.exists(sys.argv[0]) else runpy.run_module
     start(sys.argv[0], run_name="__main__")

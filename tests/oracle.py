@@ -62,16 +62,24 @@ def _weights(shape: str, left: Rates, done: Rates, steps: Any) -> tuple[Rates, R
         return np.sin(np.pi / 2 * (left / steps)) ** 2, np.sin(np.pi / 2 * (done / steps)) ** 2
     if shape == "sqrt":
         return left / steps / (1 + np.sqrt(done / steps)), np.sqrt(done / steps)
+    if shape == "exponential":
+        return np.exp2(left / steps) - 1, 2 - np.exp2(left / steps)
     assert shape == "rex"
     return left / (steps - done / 2), done / 2 / (steps - done / 2)
 
 
-def _ramp(init: float, end: float, steps: Any, shape: str = "linear", power: float = 1.0) -> Curve:
+def _ramp(
+    init: float, end: float, steps: Any, shape: str = "linear", power: float = 1.0, k: float | None = None
+) -> Curve:
     """init · s^power + end · (1 - s^power); a step may lie between two, and rates need not be float32."""
 
     def curve(step: Any) -> Rates:
         done = np.clip(step, 0, steps).astype(np.float64)
-        s, rest = _weights(shape, steps - done, done, steps)
+        if k is None:
+            s, rest = _weights(shape, steps - done, done, steps)
+        else:
+            with np.errstate(divide="ignore"):
+                s, rest = _weights(shape, -np.expm1(k * np.log(done / steps)), (done / steps) ** k, 1)
         with np.errstate(divide="ignore", under="ignore"):
             log = np.where(rest < s, np.log1p(-rest), np.log(s))
             rates: Rates = init * s**power - end * np.expm1(power * log)
@@ -94,29 +102,33 @@ def constant(value: float) -> Curve:
     return lambda step: np.full(step.shape, float32(value))
 
 
-def linear_schedule(init: float, end: float, steps: int) -> Curve:
-    """s = 1 - x"""
-    return _ramp(float32(init), float32(end), steps)
+def linear_schedule(init: float, end: float, steps: int, *, k: float | None = None) -> Curve:
+    """s = 1 - x^k"""
+    return _ramp(float32(init), float32(end), steps, k=k)
 
 
-def cosine_decay(init: float, decay_steps: int, end: float = 0.0, *, power: float = 1.0) -> Curve:
-    """s = ((1 + cos πx) / 2)^power"""
-    return _ramp(float32(init), float32(end), decay_steps, "cosine", power)
+def cosine_decay(
+    init: float, decay_steps: int, end: float = 0.0, *, power: float = 1.0, k: float | None = None
+) -> Curve:
+    """s = ((1 + cos πx^k) / 2)^power"""
+    return _ramp(float32(init), float32(end), decay_steps, "cosine", power, k)
 
 
-def polynomial_decay(init: float, decay_steps: int, end: float = 0.0, *, power: float = 1.0) -> Curve:
-    """s = (1 - x)^power"""
-    return _ramp(float32(init), float32(end), decay_steps, "linear", power)
+def polynomial_decay(
+    init: float, decay_steps: int, end: float = 0.0, *, power: float = 1.0, k: float | None = None
+) -> Curve:
+    """s = (1 - x^k)^power"""
+    return _ramp(float32(init), float32(end), decay_steps, "linear", power, k)
 
 
-def sqrt_decay(init: float, decay_steps: int, end: float = 0.0) -> Curve:
-    """s = 1 - √x"""
-    return _ramp(float32(init), float32(end), decay_steps, "sqrt")
+def sqrt_decay(init: float, decay_steps: int, end: float = 0.0, *, k: float | None = None) -> Curve:
+    """s = 1 - √(x^k)"""
+    return _ramp(float32(init), float32(end), decay_steps, "sqrt", k=k)
 
 
-def rex_decay(init: float, decay_steps: int, end: float = 0.0) -> Curve:
-    """s = (1 - x) / (1 - x/2)"""
-    return _ramp(float32(init), float32(end), decay_steps, "rex")
+def rex_decay(init: float, decay_steps: int, end: float = 0.0, *, k: float | None = None) -> Curve:
+    """s = (1 - x^k) / (1 - x^k/2)"""
+    return _ramp(float32(init), float32(end), decay_steps, "rex", k=k)
 
 
 def tanh_decay(init: float, decay_steps: int, end: float = 0.0, *, lower: float = -6.0, upper: float = 3.0) -> Curve:
@@ -160,6 +172,29 @@ def inverse_time_decay(init: float, decay_rate: float, *, decay_steps: int = 1) 
 def inverse_sqrt_decay(init: float, timescale: int) -> Curve:
     """init · √(timescale / (t + timescale))"""
     return lambda step: float32(init) * np.sqrt(timescale / (step.astype(np.float64) + timescale))
+
+
+def power_law_decay(init: float, timescale: int, power: float) -> Curve:
+    """init · (1 + t / timescale)^-power"""
+    return lambda step: float32(init) * (1 + step.astype(np.float64) / timescale) ** -power
+
+
+def _hyperbola(step: Any, steps: int, bound: int) -> Any:
+    """√((N - x) / U · (2 - (N + x) / U))"""
+    x = np.minimum(np.asarray(step, np.float64), steps)
+    return np.sqrt((steps - x) / bound * (2 - (steps + x) / bound))
+
+
+def hyperbolic_decay(init: float, decay_steps: int, upper_bound: int, infimum: float = 0.0) -> Curve:
+    """init + (init - infimum) · (h(t) - h(0))"""
+    fall, first = float32(init) - float32(infimum), _hyperbola(0, decay_steps, upper_bound)
+    return lambda step: float32(init) + fall * (_hyperbola(step, decay_steps, upper_bound) - first)
+
+
+def exp_hyperbolic_decay(init: float, decay_steps: int, upper_bound: int, infimum: float) -> Curve:
+    """init · (init / infimum)^(h(t) - h(0))"""
+    ratio, first = float32(init) / float32(infimum), _hyperbola(0, decay_steps, upper_bound)
+    return lambda step: float32(init) * ratio ** (_hyperbola(step, decay_steps, upper_bound) - first)
 
 
 def piecewise_constant(values: Sequence[float], boundaries: Sequence[int]) -> Curve:
@@ -293,18 +328,20 @@ def join_schedules(schedules: Sequence[Callable[[Any], Any] | float], boundaries
     return curve
 
 
-def warmup(schedule: Any, steps: int, init: float = 0.0, *, shape: str = "linear") -> Curve:
+def warmup(schedule: Any, steps: int, init: float = 0.0, *, shape: str = "linear", k: float | None = None) -> Curve:
     """A ramp from init to schedule(0), then schedule(t - steps)"""
     after = _curve(schedule)
     if steps == 0:
         return after
-    return join_schedules([_ramp(float32(init), _first(after), steps, shape), after], [steps])
+    return join_schedules([_ramp(float32(init), _first(after), steps, shape, k=k), after], [steps])
 
 
-def cooldown(schedule: Any, start: int, steps: int, end: float = 0.0, *, shape: str = "sqrt") -> Curve:
+def cooldown(
+    schedule: Any, start: int, steps: int, end: float = 0.0, *, shape: str = "sqrt", k: float | None = None
+) -> Curve:
     """schedule(t), and from ``start`` on a ramp from schedule(start) to end"""
     before = _curve(schedule)
-    down = _ramp(_first(before, start), float32(end), steps, shape)
+    down = _ramp(_first(before, start), float32(end), steps, shape, k=k)
     return join_schedules([before, down], [start]) if start else down
 
 

@@ -132,9 +132,15 @@ TABLE: dict[str, Row] = {
         lambda m: m.linear_schedule(1e-3, 0, 2**31 + 1),
         lambda m: m.linear_schedule(1e-3, 0, 2**40 + 1),
     ),
+    "linear_schedule, k": Row(lambda m, p: m.linear_schedule(p / 3, p, _n(p, 100), k=1.5 + p), bad={"k": [0, -1]}),
+    "linear_schedule, k, to 0": Row(lambda m, p: m.linear_schedule(p, 0, _n(p, 500_000), k=1.5 + p)),
+    "linear_schedule, k, from 0": Row(lambda m, p: m.linear_schedule(0, p, _n(p, 500_000), k=1.5 + p)),
     "polynomial_decay": Row(lambda m, p: m.polynomial_decay(p, _n(p), p / 9)),
     "polynomial_decay, power": Row(
         lambda m, p: m.polynomial_decay(p, _n(p), p / 9, power=1.5 + p), bad={"power": [0, -1]}
+    ),
+    "polynomial_decay, power and k": Row(
+        lambda m, p: m.polynomial_decay(p, _n(p), p / 9, power=1.5 + p, k=0.5 + p), kernels=3, bad={"k": [0, -1]}
     ),
     # To 0, so that nothing hides what is lost near the end.
     "polynomial_decay, power, to 0": Row(lambda m, p: m.polynomial_decay(p, _n(p, 500_000), power=1.5 + p)),
@@ -161,10 +167,27 @@ TABLE: dict[str, Row] = {
     **_extreme("cosine_decay, power 2", 12, lambda m: m.cosine_decay(1e-3, 1_000_000, power=2.0), kernels=4),
     **_extreme("cosine_decay, power 1/2", 6, lambda m: m.cosine_decay(1e-3, 100_000, 1e-5, power=0.5), kernels=4),
     **_extreme("cosine_decay, power 3", 18, lambda m: m.cosine_decay(0, 100_000, 1e-3, power=3.0), kernels=4),
+    "cosine_decay, k": Row(lambda m, p: m.cosine_decay(p, _n(p), p / 9, k=1.5 + p), kernels=3, bad={"k": [0, -1.5]}),
+    "cosine_decay, power and k": Row(
+        lambda m, p: m.cosine_decay(p, _n(p), p / 9, power=1.5 + p, k=0.5 + p), 14, kernels=3
+    ),
+    # The root of a k has its error, and the cosine's weight is a square: twice that of a straight line, and its own.
+    **_extreme(
+        "cosine_decay, k",
+        10,
+        lambda m: m.cosine_decay(1e-3, 1_000_000, k=2),
+        lambda m: m.cosine_decay(0, 1_000_000, 3e-4, k=1.5),
+        lambda m: m.cosine_decay(1e-3, 999_983, 1e-5, k=0.1),
+        lambda m: m.cosine_decay(1e-3, 2**40 + 1, 1e-5, k=3),
+        lambda m: m.cosine_decay(1, 1, k=2.1),
+        kernels=3,
+    ),
     "sqrt_decay": Row(lambda m, p: m.sqrt_decay(p, _n(p), p / 9), alone=True),
     "sqrt_decay, to 0": Row(lambda m, p: m.sqrt_decay(p, _n(p, 500_000))),
-    "rex_decay": Row(lambda m, p: m.rex_decay(p, _n(p), p / 9), alone=True),
+    "sqrt_decay, k": Row(lambda m, p: m.sqrt_decay(p, _n(p), p / 9, k=1.5 + p), bad={"k": [0, -1]}),
+    "rex_decay": Row(lambda m, p: m.rex_decay(p, _n(p), p / 9)),
     "rex_decay, to 0": Row(lambda m, p: m.rex_decay(p, _n(p, 500_000))),
+    "rex_decay, k": Row(lambda m, p: m.rex_decay(p, _n(p), p / 9, k=1.5 + p), kernels=2, bad={"k": [0, -1]}),
     # It has a formula at step 0, not a number that was given.
     "tanh_decay": Row(
         lambda m, p: m.tanh_decay(p, _n(p), p / 9, lower=-6 - p, upper=3 + p),
@@ -216,6 +239,45 @@ TABLE: dict[str, Row] = {
         lambda m, p: m.inverse_time_decay(p, p * 3, decay_steps=_n(p, 10)), bad={"decay_rate": _NEGATIVE}
     ),
     "inverse_sqrt_decay": Row(lambda m, p: m.inverse_sqrt_decay(p, _n(p))),
+    "power_law_decay": Row(lambda m, p: m.power_law_decay(p, _n(p), 0.6 + p), bad={"power": [0, -1]}),
+    # An exponent multiplies the error of its base: an ulp for each.
+    **_extreme(
+        "power_law_decay",
+        6,
+        lambda m: m.power_law_decay(1e-3, 1, 1 / 3),
+        lambda m: m.power_law_decay(1e-3, 100, 1),
+        lambda m: m.power_law_decay(-1e-3, 1, 1.1),
+        lambda m: m.power_law_decay(1e-3, 2**40 + 1, 3),
+        lambda m: m.power_law_decay(1e-3, 10_000, 1e-6),
+        lambda m: m.power_law_decay(1, 100, 0.5),
+    ),
+    "hyperbolic_decay": Row(
+        lambda m, p: m.hyperbolic_decay(p, _n(p), _n(p, 3000), p / 9), 4, bad={"upper_bound": [1000]}
+    ),
+    **_extreme(
+        "hyperbolic_decay",
+        4,
+        lambda m: m.hyperbolic_decay(1e-3, 1_000_000, 1_000_000),
+        lambda m: m.hyperbolic_decay(1e-3, 1_000_000, 1_000_001, 1e-6),
+        lambda m: m.hyperbolic_decay(1e-3, 999_983, 2**40),
+        lambda m: m.hyperbolic_decay(1e-6, 1000, 4000, 1e-2),
+        lambda m: m.hyperbolic_decay(1e-3, 2**40 + 1, 2**41, 1e-5),
+        lambda m: m.hyperbolic_decay(1, 1, 1),
+    ),
+    "exp_hyperbolic_decay": Row(
+        lambda m, p: m.exp_hyperbolic_decay(p, _n(p), _n(p, 3000), p / 9),
+        bad={"upper_bound": [1000], "init": [0, -0.1], "infimum": [0, -1e-6]},
+    ),
+    # Two ulps for each factor of e from the first rate to the last.
+    **_extreme(
+        "exp_hyperbolic_decay",
+        16,
+        lambda m: m.exp_hyperbolic_decay(1e-3, 1_000_000, 1_000_000, 1e-6),
+        lambda m: m.exp_hyperbolic_decay(1e-2, 1000, 4000, 1e-6),
+        lambda m: m.exp_hyperbolic_decay(1e-6, 1000, 4000, 1e-2),
+        lambda m: m.exp_hyperbolic_decay(1e-2, 2**40 + 1, 2**41, 1e-6),
+        lambda m: m.exp_hyperbolic_decay(1, 1, 1, 1e-3),
+    ),
     "piecewise_constant, 3": Row(
         lambda m, p: m.piecewise_constant([p, p / 2, p / 3], [_n(p, 9), _n(p, 90)]),
         kernels=2,
@@ -291,6 +353,11 @@ TABLE: dict[str, Row] = {
     "warmup, rex": Row(
         lambda m, p: m.warmup(m.inverse_sqrt_decay(p, _n(p)), _n(p, 50), p / 7, shape="rex"), bad={"shape": _STEEP}
     ),
+    "warmup, k": Row(
+        lambda m, p: m.warmup(m.inverse_sqrt_decay(p, _n(p)), _n(p, 50), p / 7, k=1.5 + p),
+        kernels=2,
+        bad={"k": [0, -1]},
+    ),
     "warmup_cosine_decay": Row(
         lambda m, p: m.warmup_cosine_decay(p, _n(p, 10), _n(p), init=p / 9, end=p / 8),
         zero="warmup_steps",
@@ -323,7 +390,7 @@ TABLE: dict[str, Row] = {
     # Each factor has its own few ulps.
     "product of decays": Row(lambda m, p: product(m.cosine_decay(p, _n(p)), m.exponential_decay(p, 1 - p / 1000)), 12),
     "sum": Row(lambda m, p: total(_warm(m, p), m.constant(2 + p))),
-    "clip": Row(lambda m, p: m.clip(m.linear_schedule(p, 0, _n(p)), p / 5, 0.9 * p), alone=True),
+    "clip": Row(lambda m, p: m.clip(m.linear_schedule(p, 0, _n(p)), p / 5, 0.9 * p)),
     "clip of a product": Row(
         lambda m, p: m.clip(product(_warm_restarts(m, p), m.constant(2 + p)), low=p / 3), kernels=2
     ),
@@ -350,6 +417,12 @@ TABLE: dict[str, Row] = {
         lambda m, p: m.cooldown(_warm(m, p), _n(p, 500), _n(p, 200), p / 9, shape="linear"),
         zero="start",
         bad={"shape": _STEEP},
+    ),
+    "cooldown, k": Row(
+        lambda m, p: m.cooldown(p, _n(p, 500), _n(p), p / 9, shape="cosine", k=1.5 + p), 10, 4, bad={"k": [0, -1]}
+    ),
+    "cooldown, exponential": Row(
+        lambda m, p: m.cooldown(p, _n(p, 500), _n(p, 500_000), shape="exponential"), zero="start", bad={"shape": _STEEP}
     ),
     "join_schedules": Row(
         lambda m, p: join(m, ["linear_schedule", "cosine_decay"], p, _n(p, 50)), 6, zero="boundaries"

@@ -126,7 +126,7 @@ KNOWN = {
 
 @each_parameter(str)
 def test_an_unknown_word_lists_the_known_ones(parameter: Parameter) -> None:
-    for word in KNOWN.get(f"{parameter.factory}: {parameter.name}", ["linear", "cosine", "sqrt", "rex"]):
+    for word in KNOWN.get(f"{parameter.factory}: {parameter.name}", ["linear", "cosine", "sqrt", "rex", "exponential"]):
         parameter.make(word)
         with pytest.raises(ValueError, match=repr(word)):
             parameter.make("steep")

@@ -5,10 +5,7 @@ Each of the two is ``python in_own_temp_folder.py KERNELS tests.test_distributed
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,54 +18,11 @@ import pytest
 
 import mlxsched_compiled as ours
 
+from .launching import can_launch, launch
 from .measuring import ROOT
 from .training import Training, assert_close, batches, bits, by_update, flat, mse, warm_cosine
 
-LAUNCHER = Path(sys.executable).with_name("mlx.launch")
-SECONDS = 100
-
-pytestmark = [
-    pytest.mark.skipif(not LAUNCHER.exists(), reason="this installation of MLX has no mlx.launch"),
-    pytest.mark.skipif(not mx.distributed.is_available(), reason="this MLX has no distributed backend"),
-    pytest.mark.skipif(sys.platform == "win32", reason="mlx.launch starts bash"),
-]
-
-
-def _two_free_ports() -> int:
-    """The first of two neighbours, which ``mlx.launch`` wants."""
-    for _ in range(50):
-        with socket.socket() as one, socket.socket() as other:
-            one.bind(("127.0.0.1", 0))
-            port: int = one.getsockname()[1]
-            try:
-                other.bind(("127.0.0.1", port + 1))
-            except OSError:
-                continue
-            return port
-    pytest.skip("no two free ports next to each other")
-
-
-def _launch(folder: Path, *command: str) -> str:
-    """What two processes print that ``mlx.launch`` starts, whose kernels go to ``folder``."""
-    own = [str(Path(__file__).with_name("in_own_temp_folder.py")), str(folder)]
-    path = f"{LAUNCHER.parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-    read, write = os.pipe()  # an input that stays open and is silent: the launcher passes it on
-    try:
-        done = subprocess.run(
-            [str(LAUNCHER), "--backend", "ring", "-n", "2", "-p", str(_two_free_ports()), "python", *own, *command],
-            stdin=read,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            cwd=ROOT,
-            env=environment,
-        )
-    finally:
-        os.close(read)
-        os.close(write)
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+pytestmark = can_launch
 
 
 def _by_rows(model: nn.Module, x: mx.array, y: mx.array) -> tuple[mx.array, mx.array]:
@@ -113,7 +67,7 @@ def _trained(rank: int, size: int) -> dict[str, mx.array]:
 def test_two_processes_train_one_model(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """The same bits on both, and what one process makes of whole batches, but for rounding."""
     kernels = tmp_path_factory.mktemp("kernels")
-    printed = _launch(kernels, "tests.test_distributed", str(tmp_path))
+    printed = launch(kernels, "tests.test_distributed", str(tmp_path))
     assert len(list(tmp_path.iterdir())) == 2, printed
     ranks: list[Any] = [mx.load(str(tmp_path / f"{rank} of 2.safetensors")) for rank in range(2)]
     assert bits(ranks[0]) == bits(ranks[1])
@@ -130,7 +84,7 @@ def test_the_documented_example(tmp_path: Path) -> None:
     example = re.search(r"tests/test_distributed.py runs this block -->\n```python\n(.*?)```", text, re.DOTALL)
     assert example is not None
     (tmp_path / "train.py").write_text(example[1])
-    printed = _launch(tmp_path, str(tmp_path / "train.py"))
+    printed = launch(tmp_path, str(tmp_path / "train.py"))
     lines = sorted(re.findall(r"^([01]) (\S+ \S+)$", printed, re.MULTILINE))
     assert [rank for rank, _ in lines] == ["0", "1"], printed
     assert lines[0][1] == lines[1][1]

@@ -68,6 +68,13 @@ def test_from_the_last_step_on_the_rate_is_the_end_to_the_bit(row: Row) -> None:
         lambda n: ours.cosine_decay(0.3, n, 1e-3),
         lambda n: ours.cosine_decay(0.3, n, 1e-3, power=2.5),
         lambda n: ours.cosine_decay(0.3, n, 1e-3, power=0.5),
+        lambda n: ours.linear_schedule(0.3, 1e-3, n, k=2.1),
+        lambda n: ours.cosine_decay(0.3, n, 1e-3, k=0.1),
+        lambda n: ours.cosine_decay(0.3, n, 1e-3, power=1.5, k=1.5),
+        lambda n: ours.sqrt_decay(0.3, n, 1e-3, k=3),
+        lambda n: ours.rex_decay(0.3, n, 1e-3, k=2),
+        lambda n: ours.hyperbolic_decay(0.3, n, n, 1e-3),
+        lambda n: ours.exp_hyperbolic_decay(0.3, n, n, 1e-3),
         lambda n: ours.polynomial_decay(0.3, n, 1e-3),
         lambda n: ours.polynomial_decay(0.3, n, 1e-3, power=3),
         lambda n: ours.sqrt_decay(0.3, n, 1e-3),
@@ -75,6 +82,7 @@ def test_from_the_last_step_on_the_rate_is_the_end_to_the_bit(row: Row) -> None:
         lambda n: ours.tanh_decay(0.3, n, 1e-3, lower=-40),
         lambda n: ours.piecewise_interpolate([0.3, 1e-3], [0, n]),
         lambda n: ours.cooldown(0.3, 0, n, 1e-3),
+        lambda n: ours.cooldown(0.3, 0, n, 1e-3, shape="exponential"),
         lambda n: ours.warmup_stable_decay(0.3, 0, 0, n, end=1e-3),
         lambda n: ours.warmup_cosine_decay(0.3, 0, n, end=1e-3),
         lambda n: ours.warmup_linear_decay(0.3, 0, n, end=1e-3),
@@ -103,6 +111,18 @@ MEANING: dict[str, dict[int, float]] = {
     "inverse_time_decay(1, 0)": {0: 1, 2**40: 1},
     "inverse_time_decay(1, 1, decay_steps=4)": {0: 1, 4: 0.5, 12: 0.25},
     "inverse_sqrt_decay(1, 1)": {0: 1, 3: 0.5, 99: 0.1, 2**40 - 1: 2**-20},
+    "power_law_decay(1, 1, 2)": {0: 1, 1: 0.25, 9: 0.01, 2**40 - 1: 2.0**-80},
+    "power_law_decay(1, 100, 0.5)": {0: 1, 300: 0.5},
+    "hyperbolic_decay(1, 4, 4)": {0: 1, 1: 0.75, 2: 0.5, 4: 0, 5: 0, 2**40: 0},
+    "hyperbolic_decay(1, 40, 100, 0.5)": {0: 1, 40: 0.6, 41: 0.6, 2**40: 0.6},
+    "exp_hyperbolic_decay(1, 4, 4, 1e-4)": {0: 1, 1: 0.1, 2: 0.01, 4: 1e-4, 5: 1e-4},
+    "exp_hyperbolic_decay(1, 40, 100, 1e-5)": {0: 1, 40: 1e-4, 41: 1e-4},
+    "linear_schedule(1, 0, 4, k=2)": {0: 1, 1: 0.9375, 2: 0.75, 4: 0, 5: 0},
+    "linear_schedule(0, 1, 4, k=0.5)": {0: 0, 1: 0.5, 4: 1, 5: 1},
+    "cosine_decay(1, 4, k=2)": {0: 1, 2: 0.5 + 0.5 * math.cos(math.pi / 4), 4: 0},
+    "polynomial_decay(1, 2, power=2, k=2)": {0: 1, 1: 0.5625, 2: 0},
+    "rex_decay(1, 2, k=2)": {0: 1, 1: 6 / 7, 2: 0},
+    "sqrt_decay(1, 4, k=2)": {0: 1, 1: 0.75, 3: 0.25, 4: 0},
     "piecewise_constant([0.3], [])": {0: 0.3, 2**40: 0.3},
     "piecewise_constant([1, 2], [1])": {0: 1, 1: 2, 2: 2},
     "piecewise_constant([1, 2, 3], [2**24 + 1, 2**40])": {2**24: 1, 2**24 + 1: 2, 2**40 - 1: 2, 2**40: 3},
@@ -170,6 +190,8 @@ MEANING: dict[str, dict[int, float]] = {
     "repeat(HALF, 3)": {0: 0.5, 2: 0.4, 3: 0.5, 3 * 2**40 - 1: 0.4, 3 * 2**40: 0.5},
     "cooldown(HALF, 0, 4)": {0: 0.5, 1: 0.25, 4: 0},
     'cooldown(HALF, 2, 2, 0.1, shape="linear")': {0: 0.5, 1: 0.45, 2: 0.4, 3: 0.25, 4: 0.1, 5: 0.1},
+    'cooldown(1, 0, 2, shape="exponential")': {0: 1, 1: math.sqrt(2) - 1, 2: 0, 3: 0},
+    'warmup(1, 2, shape="exponential")': {0: 0, 1: 2 - math.sqrt(2), 2: 1},
     "cooldown(HALF, 20, 2)": {0: 0.5, 10: 0, 20: 0, 23: 0},
     "join_schedules([0.1, constant(0.2)], [1])": {0: 0.1, 1: 0.2},
     "join_schedules([3.0, exponential_decay(0.1, 0.5)], [0])": {0: 0.1, 1: 0.05, 2: 0.025, 8: 0.1 / 256},
@@ -239,7 +261,7 @@ def test_steps_are_divided_as_integers(size: int) -> None:
 
 @without_compiler
 @pytest.mark.parametrize("three_phase", [False, True])
-@pytest.mark.parametrize("shape", ["linear", "cosine", "sqrt", "rex"])
+@pytest.mark.parametrize("shape", ["linear", "cosine", "sqrt", "rex", "exponential"])
 @pytest.mark.parametrize("fraction", [0.0, 0.01, 0.1, 0.25, 0.3, 1 / 3, 0.45, 0.5])
 def test_one_cycle_with_its_top_between_two_steps(three_phase: bool, shape: str, fraction: float) -> None:
     # Of what is left before the end only the last bits of the truth's own knots matter, so it stops short of 10**5.
@@ -254,7 +276,7 @@ def test_one_cycle_with_its_top_between_two_steps(three_phase: bool, shape: str,
 
 
 @without_compiler
-@pytest.mark.parametrize("shape", ["linear", "cosine", "sqrt", "rex"])
+@pytest.mark.parametrize("shape", ["linear", "cosine", "sqrt", "rex", "exponential"])
 def test_shapes_are_the_same_everywhere(shape: str) -> None:
     steps = np.arange(60)
     decays = {
@@ -263,7 +285,9 @@ def test_shapes_are_the_same_everywhere(shape: str) -> None:
         "sqrt": ours.sqrt_decay,
         "rex": ours.rex_decay,
     }
-    ramp = _rates(decays[shape](0.3, 50, 0.1), steps)
+    ramp = _rates(
+        decays[shape](0.3, 50, 0.1) if shape in decays else ours.cooldown(0.3, 0, 50, 0.1, shape=shape), steps
+    )
     for same in (
         ours.cooldown(0.3, 0, 50, 0.1, shape=shape),
         ours.warmup(0.1, 50, 0.3, shape=shape),
@@ -285,6 +309,11 @@ def test_nothing_rebounds_or_goes_below_zero() -> None:
         ours.tanh_decay(0.1, 100),
         ours.inverse_time_decay(0.1, 0.1),
         ours.inverse_sqrt_decay(0.1, 100),
+        ours.power_law_decay(0.1, 100, 0.7),
+        ours.hyperbolic_decay(0.1, 100, 200),
+        ours.exp_hyperbolic_decay(0.1, 100, 200, 1e-6),
+        ours.cosine_decay(0.1, 100, k=2),
+        ours.linear_schedule(0.1, 0, 100, k=0.3),
         ours.one_cycle(0.1, 100, warmup_fraction=0),
         ours.step_decay(0.1, 0.5, 10),
         ours.exponential_decay(0.1, 0.5),

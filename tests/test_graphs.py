@@ -23,7 +23,7 @@ from .schedules import TABLE, TYPICAL, Row, each, join
 STEP = mx.array(5, mx.uint64)
 JOINED = ("exponential_decay", "step_decay", "cosine_decay", "linear_schedule")
 """The rows whose joins are counted."""
-SHAPES = ("linear", "cosine", "sqrt", "rex")
+SHAPES = ("linear", "cosine", "sqrt", "rex", "exponential")
 
 
 def _count(schedule: Any) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -131,3 +133,57 @@ def test_elementwise(row: Row, at: list[int]) -> None:
 @given(schedules, st.lists(steps, min_size=1, max_size=5))
 def test_any_schedule_agrees_with_mlx(row: Row, at: list[int]) -> None:
     assert_agree(row, at)
+
+
+exponents = st.floats(0.1, 4)
+BENT = [ours.polynomial_decay, ours.cosine_decay, ours.sqrt_decay, ours.rex_decay]
+
+
+def _assert_same(a: ours.Schedule, b: ours.Schedule, at: list[int], ulps: float = 10) -> None:
+    truth = _rates(b, at).astype(np.float64)
+    assert (oracle.distance(_rates(a, at), truth) <= ulps * oracle.ulp(truth)).all(), (a, b)
+
+
+@given(st.sampled_from(BENT), rates, counts, rates, many_steps)
+def test_a_k_of_1_is_the_plain_ramp(
+    decay: Callable[..., ours.Schedule], init: float, count: int, end: float, at: list[int]
+) -> None:
+    plain = decay(init, count, end)
+    assert decay(init, count, end, k=1).structure == plain.structure
+    _assert_same(decay(init, count, end, k=mx.array(1.0)), plain, at)
+
+
+@given(rates, counts, rates, many_steps)
+def test_a_root_is_a_straight_line_bent_by_a_half(init: float, count: int, end: float, at: list[int]) -> None:
+    _assert_same(ours.linear_schedule(init, end, count, k=0.5), ours.sqrt_decay(init, count, end), at)
+
+
+@given(st.sampled_from(BENT), counts, exponents, many_steps)
+def test_bent_ramps_start_and_end_exactly_and_stay_between(
+    decay: Callable[..., ours.Schedule], count: int, k: float, at: list[int]
+) -> None:
+    first, last, *between = _rates(decay(1.0, count, 0.25, k=k), [0, count, *at])
+    assert (first, last) == (1, 0.25)
+    assert all(0.25 <= rate <= 1 for rate in between)
+
+
+@given(rates, counts, many_steps)
+def test_power_laws_have_names_for_two_exponents(init: float, timescale: int, at: list[int]) -> None:
+    root, inverse = (ours.power_law_decay(init, timescale, mx.array(power)) for power in (0.5, 1.0))
+    _assert_same(root, ours.inverse_sqrt_decay(init, timescale), at)
+    _assert_same(inverse, ours.inverse_time_decay(init, 1, decay_steps=timescale), at)
+    assert ours.power_law_decay(init, timescale, 0.5).structure == ours.inverse_sqrt_decay(init, timescale).structure
+
+
+@given(rates, counts, rates, many_steps)
+def test_a_hyperbola_as_long_as_its_bound_is_a_straight_line(
+    init: float, count: int, infimum: float, at: list[int]
+) -> None:
+    _assert_same(ours.hyperbolic_decay(init, count, count, infimum), ours.linear_schedule(init, infimum, count), at)
+
+
+@given(st.integers(1, 10**6), st.integers(0, 10**6), many_steps)
+def test_the_hyperbolas_are_one_the_logarithm_of_the_other(count: int, spare: int, at: list[int]) -> None:
+    line = ours.hyperbolic_decay(math.log(0.1), count, count + spare, math.log(1e-3))
+    factors = ours.exp_hyperbolic_decay(0.1, count, count + spare, 1e-3)
+    np.testing.assert_allclose(np.exp(_rates(line, at).astype(np.float64)), _rates(factors, at), rtol=3e-6)

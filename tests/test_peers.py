@@ -56,7 +56,9 @@ ROWS = [
     for section, body in re.findall(r"^## (.+?)$(.*?)(?=^## |\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     for row in re.findall(r"^\| `(.+?)` \| `(.+?)` \| .+ \|$", body, re.MULTILINE)
 ]
-LIBRARIES = {"PyTorch": "torch", "Transformers": "transformers", "Optax": "optax", "Keras": "keras"}
+LIBRARIES = {"PyTorch": "torch", "Transformers": "transformers", "Optax": "optax", "Keras": "keras"} | {
+    name: name for name in ("pytorch-scheduler", "lrsched", "nanoGPT", "nanochat", "Megatron-LM")
+}
 RAN = {(peer.peer.split()[0], peer.call): peer for peer in PEERS}
 
 LR = 1e-3
@@ -131,6 +133,12 @@ FORMULAS: dict[str, Formula] = {
         lambda t: _line(t, 100, 1e-6, LR) if t < 100 else _cosine(min(t, 1000), 1000)
     ),
     "CosineLRScheduler(lr=0.001, t_initial=100, ": _restarts,
+    "CosineLRScheduler(lr=0.001, t_initial=1000, lr_min=1e-05, k_decay": lambda t: (
+        1e-5 + (LR - 1e-5) * (1 + math.cos(math.pi * min(t, 1000) ** 1.5 / 1000**1.5)) / 2
+    ),
+    "PolyLRScheduler(lr=0.001, t_initial=1000, power=2.0": lambda t: (
+        (LR - 1e-5) * (1 - min(t, 1000) ** 1.5 / 1000**1.5) ** 2 + 1e-5
+    ),
     "TanhLRScheduler(": lambda t: (
         1e-5 + (LR - 1e-5) * (1 - math.tanh(-6 * (1 - t / 1000) + 4 * t / 1000)) / 2 if t < 1000 else 1e-5
     ),

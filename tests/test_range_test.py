@@ -20,8 +20,8 @@ import pytest
 import mlxsched_compiled as ours
 from mlxsched_compiled.range_test import RangeTest
 
+from .launching import can_launch, launch
 from .measuring import requires_compile
-from .test_distributed import LAUNCHER, _launch
 from .tiny import ONE, Weight, linear
 from .training import OPTIMIZERS, TASKS, Step, Task, Training, batches, bits, by_hand, eager, mlp, mse, warm_cosine
 
@@ -301,7 +301,7 @@ def test_bad_arguments(options: dict[str, Any], error: type[Exception], message:
     before.assert_unchanged()
 
 
-@pytest.mark.skipif(not LAUNCHER.exists() or sys.platform == "win32", reason="no mlx.launch that runs here")
+@can_launch
 @pytest.mark.skipif(not mx.distributed.is_available(), reason="this MLX has no distributed backend")
 def test_all_processes_see_one_loss_and_end_together(tmp_path: Path) -> None:
     """Also where it is the batch of one of them that ends the test."""
@@ -319,7 +319,7 @@ test = range_test(lambda model, x: mx.sum(mx.square(model(x) - x)), model, optim
 print(rank, test.losses, model.w.item())
 """
     )
-    printed = _launch(tmp_path, str(tmp_path / "tested.py"))
+    printed = launch(tmp_path, str(tmp_path / "tested.py"))
     lines = sorted(re.findall(r"^([01]) (\[.*)$", printed, re.MULTILINE))
     assert [rank for rank, _ in lines] == ["0", "1"], printed
     assert lines[0][1] == lines[1][1]
@@ -410,7 +410,7 @@ def test_another_ctrl_c_while_everything_is_put_back(monkeypatch: pytest.MonkeyP
     run = Training(ours.compiled_step, TASKS["dropout"].make()).train(2)
     before = _Everything(run.model, run.optimizer)
     module: Any = sys.modules[RangeTest.__module__]
-    put_back, calls = module._set_random_key, []
+    put_back, calls = module.set_random_key, []
 
     def interrupted(key: mx.array) -> None:
         calls.append(1)
@@ -418,7 +418,7 @@ def test_another_ctrl_c_while_everything_is_put_back(monkeypatch: pytest.MonkeyP
             raise KeyboardInterrupt
         put_back(key)
 
-    monkeypatch.setattr(module, "_set_random_key", interrupted)
+    monkeypatch.setattr(module, "set_random_key", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _test(run.model, run.optimizer, steps=5)
     before.assert_unchanged()

@@ -244,7 +244,7 @@ def test_hyperparameters_are_the_present_ones_and_nobody_changes_them_from_outsi
     part = ours.cosine_decay(0.5, 20)
     whole = ours.join_schedules([part, 0.1], [5])
     part.retune(end=0.25)
-    assert part.hyperparameters == {"init": 0.5, "decay_steps": 20, "end": 0.25, "power": 1.0}
+    assert part.hyperparameters == {"init": 0.5, "decay_steps": 20, "end": 0.25, "power": 1.0, "k": 1.0}
     assert whole.hyperparameters["schedules"][0] is part
     whole.hyperparameters["boundaries"].append(7)
     assert whole.hyperparameters["boundaries"] == [5]

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from inspect import Parameter
 from typing import Any
 
-from ._catalogue import called, nearest, parameters
-from ._checks import count, finite
-from ._ratios import ratio_keys, without_ratios
-from ._text import parsed
-from .compose import delay, join_schedules, skip, warmup
-from .schedule import Schedule
+from .._checks import count, finite
+from ..compose import delay, join_schedules, skip, warmup
+from ..schedule import Schedule
+from .catalogue import called, nearest, parameters
+from .ratios import ratio_keys, without_ratios
+from .text import parsed
 
 _SETTINGS = ("warmup", "warmup_init", "total_steps")
 """What can be given beside the arguments of the schedule that is named."""

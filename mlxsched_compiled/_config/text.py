@@ -7,9 +7,9 @@ import operator
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from ._catalogue import called, factory_of
-from ._checks import FLOAT32_MAX
-from .schedule import Schedule
+from .._checks import FLOAT32_MAX
+from ..schedule import Schedule
+from .catalogue import called, factory_of
 
 _LONGEST = 1_000_000
 """The most characters..."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from inspect import Parameter
 from typing import Any
 
-from ._checks import count, finite, static
+from .._checks import count, finite, static
 
 _LENGTHS = ("warmup_steps", "stable_steps", "decay_steps", "steps")
 """The parameters that together are the length of a schedule."""

@@ -9,12 +9,12 @@ from inspect import Parameter, Signature, signature
 from types import FunctionType
 from typing import Any
 
-from .schedule import Schedule
+from ..schedule import Schedule
 
 
 def catalogue() -> dict[str, Callable[..., Schedule]]:
     """The factories, by name, in the order of the package's contents."""
-    contents = vars(sys.modules[__package__])
+    contents = vars(sys.modules[__name__.partition(".")[0]])
     return {name: contents[name] for name in contents["__all__"] if _is_factory(contents[name])}
 
 
@@ -31,13 +31,14 @@ def called(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Schedul
         TypeError: If it refuses one for its kind.
     """
     factory = factory_of(name)
+    known = parameters(name)
     for given in kwargs:
-        if given not in parameters(name):
-            raise ValueError(f"{name} has no argument {given!r}.{nearest(given, parameters(name))} {_usage(name)}")
+        if given not in known:
+            raise ValueError(f"{name} has no argument {given!r}.{nearest(given, known)} It is {usage(name)}.")
     try:
         _signature(name).bind(*args, **kwargs)
     except TypeError as error:
-        raise ValueError(f"{name}: {error}. {_usage(name)}") from None
+        raise ValueError(f"{name}: {error}. It is {usage(name)}.") from None
     try:
         return factory(*args, **kwargs)
     except TypeError as error:
@@ -54,6 +55,12 @@ def factory_of(name: str) -> Callable[..., Schedule]:
     if any(str(p.annotation).startswith("Callable") for p in signature(known[name]).parameters.values()):
         raise ValueError(_TAKES_FUNCTION.format(name))
     return known[name]
+
+
+def usage(name: str) -> str:
+    """The call of a factory, with its parameters."""
+    parameters = signature(catalogue()[name]).parameters.values()
+    return f"{name}{Signature([p.replace(annotation=p.empty) for p in parameters])}"
 
 
 def nearest(word: str, known: Collection[str]) -> str:
@@ -89,8 +96,3 @@ def _is_factory(value: Any) -> bool:
 
 def _signature(name: str) -> Signature:
     return signature(factory_of(name))
-
-
-def _usage(name: str) -> str:
-    written = [p.replace(annotation=Parameter.empty) for p in parameters(name).values()]
-    return f"It is {name}{Signature(written)}."

@@ -1,0 +1,90 @@
+"""AdamW with none, one, two or three of its hyperparameters on a schedule."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import formulas
+import mlx.core as mx
+import mlx.nn as nn
+import mlx.optimizers as optim
+from formulas import INIT, LIFE
+from training import Call, by_hand, queue, whole_step
+
+import mlxsched_compiled
+from mlxsched_compiled import compiled_step, compiled_update, scheduled
+from mlxsched_compiled._kernels import kernels
+
+COUNTS = {1: "weight decay", 2: "rate, weight decay", 3: "rate, weight decay, beta"}
+"""What is on a schedule, by how many."""
+CALLS, ROUNDS = 100, 61
+"""Each round goes on where the one before ended, and the last ends before the schedules do."""
+UPDATE, STEP = "update", "step"
+
+Arguments = dict[str, Any]
+
+
+def arguments(m: Any, count: int) -> Arguments:
+    """So many of them schedules, two cosines and a line, of ``mlxsched_compiled`` or of ``formulas``, the truth."""
+    return {
+        "learning_rate": m.cosine_decay(INIT, LIFE, 1e-5) if count > 1 else INIT,
+        "weight_decay": m.cosine_decay(0.04, LIFE, 0.4) if count > 0 else 0.04,
+        "betas": [m.linear_schedule(0.85, 0.95, LIFE) if count > 2 else 0.85, 0.999],
+    }
+
+
+def numbers(count: int, step: int) -> Arguments:
+    """What they are at a step."""
+
+    def number(value: Any) -> Any:
+        if isinstance(value, list):
+            return [number(each) for each in value]
+        return float(value(step)) if callable(value) else value
+
+    return {name: number(value) for name, value in arguments(formulas, count).items()}
+
+
+def gradients() -> dict[str, mx.array]:
+    """Those that an update of the layer is given."""
+    ones = {"weight": mx.ones((8, 8)), "bias": mx.ones(8)}
+    mx.eval(ones)
+    return ones
+
+
+def loss(model: nn.Module, x: mx.array) -> mx.array:
+    """Without a target."""
+    return mx.mean(mx.square(model(x)))
+
+
+class Scheduled:
+    """Updates, or whole steps, of one 8x8 layer, so that the schedules are as large a part as they can be."""
+
+    def __init__(self, kind: str, count: int, *, is_by_hand: bool) -> None:
+        mx.random.seed(0)
+        self.model = nn.Linear(8, 8)
+        given = arguments(mlxsched_compiled, count)
+        self.optimizer: Any = scheduled(optim.AdamW, **given) if count else optim.AdamW(**given)
+        call: Call = partial(self.optimizer.update, self.model)
+        if kind == STEP:
+            call = whole_step(loss, self.model, call)
+        if is_by_hand:
+            call = by_hand(call, self.model, self.optimizer)
+        elif kind == STEP:
+            call = compiled_step(loss, self.model, self.optimizer)
+        else:
+            call = compiled_update(self.model, self.optimizer)
+        batch = mx.ones((4, 8)) if kind == STEP else gradients()
+        self._queue = partial(queue, call, batch, self.model, self.optimizer)
+        mx.eval(self._queue(1))
+        _, *states = self._queue(1)
+        self.kernels = len(kernels(states))
+        mx.eval(states)
+
+    def __call__(self) -> list[Any]:
+        """A round."""
+        return self._queue(CALLS)
+
+    def seen(self) -> tuple[int, Arguments]:
+        """The last step, and what the optimizer worked with."""
+        return int(self.optimizer.step) - 1, {name: getattr(self.optimizer, name) for name in numbers(0, 0)}

@@ -1,0 +1,1 @@
+"""Schedules as pictures: in a notebook, in a terminal, and by matplotlib."""

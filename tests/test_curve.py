@@ -1,0 +1,180 @@
+"""How far a schedule is drawn, and where it ends: on the whole catalogue, and on what users make of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import mlxsched_compiled as ours
+from mlxsched_compiled._pictures.curve import Curve
+from mlxsched_compiled._pictures.horizon import end
+from mlxsched_compiled._pictures.samples import rates_at
+
+from .schedules import FACTORIES, TABLE, TYPICAL, call_of
+
+P = 0.1
+"""Of the rows, whose counts are 1.1 times round numbers with it."""
+
+ENDLESS = {
+    # Six half-lives.
+    "exponential_decay": 6 * math.log(2) / -math.log(0.99),
+    "step_decay": 6 * math.ceil(math.log(2) / -math.log(0.899)) * 7,
+    "delay": 33 + 6 * math.log(2) / -math.log(0.9999),
+    "staircase": 6 * math.log(2) / -math.log(0.9 - P / 9) * 33,
+    # Six times what it takes to come down to a half: 1/(1 + 0.3 t/11), and powers of 1/(1 + t/1100).
+    "inverse_time_decay": 6 * 11 / 0.3,
+    "inverse_sqrt_decay": 6 * 3 * 1100,
+    "power_law_decay": 6 * (2 ** (1 / (0.6 + P)) - 1) * 1100,
+    "warmup, rex": 6 * (3 * 1100 + 55),
+    "warmup, k": 6 * (3 * 1100 + 55),
+    "noam": 6 * 4 * 1100,
+    # Four cycles.
+    "cosine_restarts": 4 * 110,
+    "cosine_restarts, longer": (1 + 2 + 4 + 8) * 110,
+    "cosine_restarts, to 0": (1 + 2 + 4 + 8) * 1100,
+    "cyclic": 4 * 330,
+    "cyclic, exp_range": 4 * 143,
+    "repeat": 4 * 77,
+    # Six times the steps to the middle of the first way down, for the second top is half as high.
+    "cyclic, triangular2": 6 * 165,
+    # All of their phases: the last one is a step decay.
+    "join_schedules, 3": None,
+    "join_schedules, 9": None,
+}
+"""The rows that never end, and how many steps of them are drawn."""
+
+
+def test_the_whole_catalogue_is_tried() -> None:
+    assert {call_of(row.make, P)[0] for row in TYPICAL.values()} >= {*FACTORIES} - {"from_config"}
+
+
+@pytest.mark.parametrize("name", [name for name in TYPICAL if name not in ENDLESS])
+def test_what_ends_is_drawn_until_its_end_and_a_little_more(name: str) -> None:
+    truth, schedule = TYPICAL[name].truth, TYPICAL[name].schedule
+    curve = Curve(schedule)
+    ends = curve.ends
+    assert ends is not None
+    after = truth(np.linspace(ends, 20 * ends + 10, 10**5).astype(np.uint64))
+    assert after == pytest.approx(after[-1], rel=1e-6)
+    if ends > 0:
+        before, at, later = rates_at(schedule, [ends - 1, ends, 10**9])
+        assert before != at == later
+        assert 1.05 * ends < curve.count < 1.15 * ends + 3
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_never_ends_is_drawn_as_far_as_shows_how_it_goes(name: str) -> None:
+    curve, steps = Curve(TYPICAL[name].schedule), ENDLESS[name]
+    assert curve.ends is None
+    if steps is None:
+        assert 300 < curve.count < 1000
+    else:
+        assert curve.count == pytest.approx(steps, rel=0.03, abs=3)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_curve_has_the_rates_of_the_schedule(name: str) -> None:
+    curve, truth = Curve(TABLE[name].schedule), TABLE[name].truth
+    steps = np.array([0, curve.highest_at, curve.count - 1])
+    assert [curve.first, curve.highest, curve.last] == pytest.approx(truth(steps), rel=3e-6, abs=1e-44)
+    assert max(curve.rates) <= curve.highest
+    assert 0 < len(curve.outline(100, curve.count - 1)) <= 400
+
+
+def _power_law(step: mx.array, peak: mx.array, steps: mx.array) -> mx.array:
+    return peak * (1 + step / steps) ** -0.5
+
+
+@pytest.mark.parametrize(
+    ("make", "ends", "count"),
+    [
+        (lambda: ours.constant(0.1), 0, 1000),
+        (lambda: ours.table([1, 2, 3]), 2, 4),
+        (lambda: ours.delay(ours.cosine_decay(1, 10), 10**6), 10**6 + 10, 1_100_012),
+        (lambda: ours.cosine_decay(1, 2**40), 2**40, 2**40 + 2**40 // 10 + 1),
+        (lambda: ours.piecewise_constant([1, 0.1, 1e-2, 1e-3, 1e-4], [10, 100, 1000, 10**4]), 10**4, 11_001),
+        (lambda: ours.cooldown(ours.cosine_restarts(1, 100), 10**4, 1000), 11_000, 12_101),
+        (lambda: ours.cosine_decay(1, 10**4) * ours.cyclic(0, 1, 50), 10**4, 11_001),
+        (lambda: -ours.cosine_decay(1, 100), 100, 111),
+        (lambda: ours.exponential_decay(1.0, 0.99) + 0.1, None, 415),
+        (lambda: ours.constant(1) / ours.exponential_decay(1, 0.99), None, 463),  # a hundredfold
+        (lambda: ours.cosine_restarts(1e-3, 100, 1e-5, decay=0.9), None, 401),
+        (lambda: ours.cyclic(0, 1, 1, 2), None, 13),
+        (lambda: ours.cyclic(0, 1, 32), None, 257),  # of a period that all powers of two are multiples of
+        (lambda: ours.warmup(ours.cosine_restarts(1, 100), 10**4), None, 10_400),
+        (lambda: ours.Schedule(_power_law, 0.1, 100), None, 1801),
+        (lambda: ours.Schedule(lambda step: 1 + mx.cos(step / 50)), None, 1100),
+        (lambda: ours.Schedule(lambda step: step * 1e-6), None, 101),
+    ],
+)
+def test_where_it_ends_and_how_far_it_is_drawn(make: Callable[[], Any], ends: int | None, count: int) -> None:
+    curve = Curve(make())
+    assert curve.ends == ends
+    assert curve.count == pytest.approx(count, rel=0.03)
+
+
+@given(lengths=st.lists(st.integers(1, 10**6), min_size=1, max_size=5), data=st.data())
+def test_phases_end_where_the_last_one_ends(lengths: list[int], data: st.DataObject) -> None:
+    peaks = data.draw(st.lists(st.integers(1, 9), min_size=len(lengths), max_size=len(lengths)))
+    ramps = [ours.linear_schedule(peak, 0, length) for peak, length in zip(peaks, lengths, strict=True)]
+    starts = [sum(lengths[:k]) for k in range(1, len(lengths))]
+    if lengths[-1] * 100 > sum(lengths):
+        assert end(ours.join_schedules(ramps, starts)) == sum(lengths)
+
+
+def test_the_highest_rate_is_found_among_any_number_of_steps() -> None:
+    top = 123_456_789
+    curve = Curve(ours.warmup(ours.linear_schedule(1, 0, 10**9), top))
+    assert curve.highest == 1
+    assert curve.highest_at == pytest.approx(top, rel=1e-6)
+
+
+def test_a_curve_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise AssertionError
+
+    schedule = ours.warmup_cosine_decay(1, 10, 100)
+    monkeypatch.setattr(schedule._graph, "call", fail)
+    assert Curve(schedule).highest == 1
+
+
+def test_a_function_of_somebody_else_is_not_asked_for_steps_that_no_training_reaches() -> None:
+    asked: list[Any] = []
+
+    def rate(step: mx.array) -> mx.array:
+        asked.append(mx.max(step).item())
+        return 1 / (1 + step)
+
+    Curve(ours.Schedule(rate))
+    assert max(asked) < 1.1 * 2**20
+
+
+def test_what_is_not_finite_is_left_out() -> None:
+    curve = Curve(ours.constant(1) / ours.linear_schedule(1, 0, 10))
+    assert math.isinf(curve.last)
+    assert curve.highest == pytest.approx(10)
+    assert [step for step, _ in curve.points] == [*range(10)]
+    holes = Curve(ours.Schedule(lambda step: mx.where(step % 2 == 0, 0.1, math.nan)))
+    assert {rate for _, rate in holes.points} == {mx.array(0.1).item()}
+    with pytest.raises(ValueError, match="no finite rate"):
+        Curve(ours.Schedule(lambda step: step * math.nan))
+
+
+def test_many_steps_keep_their_extremes() -> None:
+    curve = Curve(ours.cosine_decay(1, 10**4) * ours.cyclic(0, 1, 50))
+    outline = curve.outline(100, curve.count - 1)
+    assert len(outline) <= 400
+    assert {0.0, max(curve.rates)} <= {rate for _, rate in outline}
+
+
+def test_a_picture_begins_with_the_first_rate_and_ends_with_the_last() -> None:
+    points = Curve(ours.cosine_decay(1, 10**6) * ours.cyclic(1, 2, 50), 20_075).points
+    outline = Curve(ours.cosine_decay(1, 10**6) * ours.cyclic(1, 2, 50), 20_075).outline(50, 20_074)
+    assert (outline[0], outline[-1]) == (points[0], points[-1])
