@@ -101,6 +101,12 @@ def test_a_table_prints_the_fewest_digits() -> None:
     assert repr(ours.table([16777216, 2])) == "table(values=[16777216.0, 2.0])"
 
 
+def test_a_table_prints_no_more_digits_than_float32_has() -> None:
+    rates = mx.random.uniform(shape=(1000,), key=mx.random.key(1))
+    numbers = repr(ours.table(rates)).removeprefix("table(values=[").removesuffix("])").split(", ")
+    assert max(len(f"{Decimal(number).normalize():E}".partition("E")[0].replace(".", "")) for number in numbers) == 9
+
+
 def test_a_long_call_is_shown_by_its_ends() -> None:
     schedule = ours.table(mx.arange(10_000))
     assert len(repr(schedule)) > 50_000
@@ -229,6 +235,8 @@ def test_what_is_no_text(text: str, column: int, problem: str) -> None:
 def test_a_place_in_several_lines_and_after_other_letters() -> None:
     with pytest.raises(ValueError, match=r"'constnt'.*\(line 3, column 23\)\n +cyclic\(0, 1, 2, mode=constnt\(2\)\)"):
         from_config("join_schedules([1,\r\n2,\n cyclic(0, 1, 2, mode=constnt(2))], [1, 2])")
+    with pytest.raises(ValueError, match=r"'constnt'.*\(line 2, column 2\)\n +constnt\(2\)\], \[1\]\)\n"):
+        from_config("join_schedules([1,\r constnt(2)], [1])")
     with pytest.raises(ValueError, match=r"'löss'.*column 18\)\n    one_cycle\('é', x=löss\(1\)\)\n {21}\^"):
         from_config("one_cycle('é', x=löss(1))")
 
