@@ -110,20 +110,6 @@ class Values(Several):
         self.present: list[Value] | None = None
         """Of an update that is under way."""
 
-    @property
-    def state(self) -> list[Any]:
-        """The coefficients, an entry for each hyperparameter."""
-        return [
-            [schedule.state for schedule in each.schedules] if each.is_number else each.schedules[0].state
-            for each in self.hyperparameters
-        ]
-
-    @state.setter
-    def state(self, state: list[Any]) -> None:
-        for each, its in zip(self.hyperparameters, state, strict=False):
-            if its and not each.is_number and isinstance(its[0], mx.array):  # and was no number
-                each.schedules[0].state = its
-
     def __call__(self, step: mx.array) -> Any:
         self.present = [each.at(step) for each in self.hyperparameters]
         return self._state_of([value.value for value in self.present])

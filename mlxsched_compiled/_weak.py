@@ -48,10 +48,6 @@ class Weak(mx.array):
     def __format__(self, form: str) -> str:
         return format(self.value.item(), form) if form else repr(self)
 
-    def __round__(self, digits: int | None = None) -> float:
-        value: Any = self.value.item()
-        return round(value, digits)  # type: ignore[no-any-return]
-
     def __reduce__(self) -> tuple[Any, ...]:
         return float, (self.value.item(),)
 

@@ -7,7 +7,6 @@ in place of the attributes.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from functools import cache
 from typing import Any, TypeVar
 
@@ -129,11 +128,8 @@ class _Scheduled:
     def _try_update(self, parameters: dict[str, Any]) -> None:
         """Has the hyperparameters see what an update does with them. Nothing of it is kept, or computed."""
         random: Any = mx.random.state
-        key, attributes = random[0], dict(vars(self))
-        with suppress(Exception):  # it may need what only a whole update prepares
-            tree_map(self.apply_single, parameters, parameters, tree_map(lambda array: array, self._state))
-        vars(self).clear()
-        vars(self).update(attributes)
+        key = random[0]
+        tree_map(self.apply_single, parameters, parameters, tree_map(lambda array: array, self._state))
         if random[0] is not key:
             set_random_key(key)
 

@@ -514,55 +514,6 @@ def test_a_momentum_that_starts_from_0_is_one(way: Callable[..., Step]) -> None:
     assert mx.any(optimizer.state["layers"][0]["weight"]["v"] != 0).item()
 
 
-class _Prepared(optim.SGD):
-    """Prepares an update where all gradients are at hand, and counts what it does."""
-
-    updates = 0
-
-    def apply_gradients(self, gradients: Any, parameters: Any) -> Any:
-        self.factor = 0.5
-        return super().apply_gradients(gradients, parameters)
-
-    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
-        self.updates += 1
-        updated: mx.array = super().apply_single(self.factor * gradient, parameter, state)
-        return updated
-
-
-def test_the_look_at_an_update_leaves_nothing_and_needs_nothing() -> None:
-    optimizer = scheduled(_Prepared, learning_rate=0.1, momentum=_up(0.1, 0.9))
-    model = nn.Linear(2, 2)
-    optimizer.init(model.trainable_parameters())
-    assert optimizer.updates == 0
-    optimizer.update(model, model.parameters())
-    assert (optimizer.updates, int(optimizer.step)) == (2, 1)
-
-
-def test_a_number_that_is_a_plateau_now_takes_nothing_from_a_checkpoint() -> None:
-    saved = scheduled(optim.Adam, learning_rate=0.1, betas=[0.9, 0.99]).state
-    plateau = ours.reduce_on_plateau(0.95, patience=0)
-    optimizer = scheduled(optim.Adam, learning_rate=0.1, betas=[0.8, plateau])
-    plateau.observe(1.0)
-    plateau.observe(1.0)
-    optimizer.state = saved
-    assert plateau(0).item() == pytest.approx(0.095)
-
-
-def test_what_metrics_did_is_restored_beside_a_number_that_was_a_schedule() -> None:
-    plateau = ours.reduce_on_plateau(0.95, patience=0)
-    before = scheduled(optim.Adam, learning_rate=0.1, betas=[_up(0.8, 0.9), plateau])
-    plateau.observe(1.0)
-    plateau.observe(1.0)
-    again = ours.reduce_on_plateau(0.95, patience=0)
-    scheduled(optim.Adam, learning_rate=0.1, betas=[0.8, again]).state = before.state
-    assert again(0).item() == pytest.approx(0.095)
-
-
-def test_the_number_shown_can_be_rounded() -> None:
-    optimizer = scheduled(optim.AdamW, learning_rate=0.1, weight_decay=_up(0.123456, 0.2))
-    assert round(optimizer.weight_decay, 3) == 0.123
-
-
 def _kernels(way: Callable[..., Step], optimizer: optim.Optimizer, dtype: mx.Dtype) -> int:
     """Of what a step returns and changes."""
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
