@@ -23,7 +23,7 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 import mlxsched_compiled as ours
 
-from .measuring import requires_compile, run
+from .measuring import EMPTY_GROUPS, requires_compile, run
 from .tiny import ONE, Weight, linear, weight
 
 
@@ -350,6 +350,7 @@ def test_an_optimizer_with_slots_and_a_copy_of_its_own() -> None:
     assert (again.extra, again.momentum) == (1, 0.0)
 
 
+@pytest.mark.skipif(not EMPTY_GROUPS, reason="this MLX fails where one of several optimizers has nothing to train")
 @pytest.mark.usefixtures("installed")
 def test_several_optimizers() -> None:
     one, other = optim.cosine_decay(0.5, 100), optim.linear_schedule(0.5, 0, 100)
