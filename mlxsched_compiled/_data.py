@@ -24,6 +24,11 @@ def is_concrete(array: mx.array) -> bool:
     return True
 
 
+def is_look(error: BaseException) -> bool:
+    """Whether MLX says that something looked at the value of an array in a trace, which has none."""
+    return "function transformations" in str(error)
+
+
 def as_data(arrays: Sequence[mx.array]) -> list[mx.array]:
     """``arrays``, those of them that MLX would take for constants as data."""
     constants = {str(i): array for i, array in enumerate(arrays) if array.size == 1 and is_concrete(array)}

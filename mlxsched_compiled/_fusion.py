@@ -16,15 +16,15 @@ from ._kernels import LAUNCH_NOTHING, nodes
 from ._rates import Compound, RateFunction, Structure, Types, fitted, functions_in
 
 
-def laid_out(rate: RateFunction, types: Types) -> RateFunction:
+def laid_out(rate: RateFunction, types: Types, *, counts: bool = True) -> RateFunction:
     """``rate`` in the fewest kernels found, alone and in an optimizer's update.
 
     An optimizer computes step + 1. Where that is in the graph of the rate too, and MLX finds the two equal, it computes
-    rate and step in one kernel, and the schedule costs none.
+    rate and step in one kernel, and the schedule costs none. ``counts`` says whether the step may be that one.
     """
     if functions_in(rate):  # not ours to call more often than needed
-        return _Late(rate)
-    return _laid_out(rate, types)
+        return _Late(rate) if counts else rate
+    return _laid_out(rate, types) if counts else _cut(rate, types)
 
 
 @lru_cache(maxsize=1024)
@@ -39,6 +39,7 @@ def _laid_out(rate: RateFunction, types: Types) -> RateFunction:
     return min(ways, key=costs)
 
 
+@lru_cache(maxsize=1024)
 def _cut(rate: RateFunction, types: Types) -> RateFunction:
     """``rate`` with those parts in kernels of their own that make it fewer kernels."""
     if not isinstance(rate, Compound):
@@ -76,6 +77,20 @@ class _Late(Structure):
         return mx.where(step + 1 > 0, rate, rate)
 
 
+def with_complement(rate: mx.array) -> mx.array:
+    """A rate, given in two equal lanes, and in the second of them 1 minus it."""
+    return mx.where(mx.array([False, True]), 1 - rate, rate)
+
+
+def complement_fits(rate: RateFunction, types: Types) -> bool:
+    """Whether that takes no more kernels than the rate alone."""
+    if functions_in(rate):
+        return True
+    cut = _cut(rate, types)
+    both = _nodes(lambda rate, *inputs: with_complement(rate(*inputs)), cut, types)
+    return _launched(both) <= _kernels(cut, types)
+
+
 def _in_update(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
     """What an optimizer makes of a rate: itself and its next step."""
     return step + 1, rate(step, *coefficients)
@@ -89,7 +104,11 @@ def _in_update_that_reads_the_step(rate: RateFunction, step: mx.array, *coeffici
 
 def _kernels(rate: RateFunction, types: Types) -> int:
     """How many kernels ``rate`` takes alone."""
-    return sum(node not in LAUNCH_NOTHING for node in _nodes(lambda rate, *inputs: rate(*inputs), rate, types))
+    return _launched(_nodes(lambda rate, *inputs: rate(*inputs), rate, types))
+
+
+def _launched(nodes: list[str]) -> int:
+    return sum(node not in LAUNCH_NOTHING for node in nodes)
 
 
 def _nodes(use: Callable[..., Any], rate: RateFunction, types: Types) -> list[str]:

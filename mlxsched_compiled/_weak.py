@@ -23,14 +23,24 @@ class Weak(mx.array):
 
     Args:
         value: The number, a 0-d float32 array.
-        dtype: Of the arrays at hand: the type in which functions of MLX (``mx.maximum``) see it.
+        seen: The same in the type of the arrays at hand, in which functions of MLX (``mx.maximum``) see it.
         is_used: Whether it counts as a number above 0, whatever it is.
+        one_minus: What gives 1 minus the number, where that need not be computed from it.
     """
 
-    def __init__(self, value: mx.array, dtype: mx.Dtype = mx.float32, *, is_used: bool = False) -> None:
-        super().__init__(value.astype(dtype))
+    def __init__(
+        self,
+        value: mx.array,
+        seen: mx.array | None = None,
+        *,
+        is_used: bool = False,
+        one_minus: Callable[[], Weak] | None = None,
+    ) -> None:
         self.value = value
+        self.seen = value if seen is None else seen
+        super().__init__(self.seen)
         self.is_used = is_used
+        self.one_minus = one_minus
 
     def __repr__(self) -> str:
         return f"{self.value.item():.7g}" if is_concrete(self.value) else repr(self.value)
@@ -51,13 +61,20 @@ class Weak(mx.array):
         return self._with(mx.abs(self.value))
 
     def _with(self, value: mx.array) -> Weak:
-        return Weak(value, self.dtype, is_used=self.is_used)
+        return Weak(value, value.astype(self.dtype), is_used=self.is_used)
+
+    def _in(self, dtype: mx.Dtype) -> mx.array:
+        if dtype == self.seen.dtype:
+            return self.seen
+        return self.value.astype(dtype) if mx.issubdtype(dtype, mx.inexact) else self.value
 
     def _computed(self, function: Callable[..., Any], other: Any, *, on_the_right: bool) -> Any:
         """The result of an operator: of two numbers a number, next to an array an array."""
         if isinstance(other, mx.array) and not isinstance(other, Weak):
-            value = self.value.astype(other.dtype) if mx.issubdtype(other.dtype, mx.inexact) else self.value
+            value = self._in(other.dtype)
             return function(other, value) if on_the_right else function(value, other)
+        if function is operator.sub and on_the_right and self.one_minus is not None and other == 1:
+            return self.one_minus()
         number = other.value if isinstance(other, Weak) else other
         value = function(number, self.value) if on_the_right else function(self.value, number)
         return self._with(value) if isinstance(value, mx.array) else value

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 import mlx.core as mx
 from mlx.optimizers import MultiOptimizer, Optimizer
+from mlx.utils import tree_map
 
-from ._bound import Operand
-from ._carried import Several, carry, check_names
+from ._carried import carry, check_names
 from ._checks import finite
-from ._graph import applied
+from ._undo import set_random_key
+from ._values import Hyperparameter, Value, Values
 from ._weak import Weak
-from .decays import constant
 from .schedule import Schedule
 
 O = TypeVar("O", bound=Optimizer)  # noqa: E741
@@ -105,7 +105,7 @@ class _Hyperparameters:
     def __init__(self, optimizer_class: type[Optimizer], arguments: dict[str, Any]) -> None:
         self.optimizer_class = optimizer_class
         self.arguments = {n: list(v) if isinstance(v, list) else v for n, v in arguments.items()}
-        self.schedules: dict[str, list[Schedule]] = {}
+        self.values: dict[str, Values] = {}
         self.in_constructor: Any = {}
         """The attributes that the constructor has set; None when it is done."""
         self.dtype: mx.Dtype | None = None
@@ -121,8 +121,31 @@ class _Scheduled:
 
     def init(self, parameters: dict[str, Any]) -> None:
         """Initializes the state."""
-        check_names(parameters, {"schedules", *self._hyperparameters.schedules})
+        check_names(parameters, {"schedules", *self._hyperparameters.values})
         super().init(parameters)  # type: ignore[misc]
+        self._try_update(parameters)
+
+    def _try_update(self, parameters: dict[str, Any]) -> None:
+        """Has the hyperparameters see what an update does with them. Nothing of it is kept, or computed."""
+        random: Any = mx.random.state
+        key = random[0]
+        tree_map(self.apply_single, parameters, parameters, tree_map(lambda array: array, self._state))
+        if random[0] is not key:
+            set_random_key(key)
+
+    def apply_gradients(self, gradients: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+        """The updates of all parameters."""
+        values = self._hyperparameters.values.values()
+        schedules = [each for its in values for each in its.hyperparameters if not each.is_number]
+        candidates = [] if "learning_rate" in self._schedulers else [s for s in schedules if not s.in_lanes]
+        for schedule in schedules:
+            schedule.merges = schedule in candidates[:1]
+        try:
+            updated: dict[str, Any] = super().apply_gradients(gradients, parameters)  # type: ignore[misc]
+        finally:
+            for its in values:
+                its.present = None
+        return updated
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
         """The update of one parameter."""
@@ -169,14 +192,13 @@ class _Scheduled:
             if name not in its.in_constructor:
                 raise AttributeError(f"{its.optimizer_class.__name__} has no {name} yet.")
             return its.in_constructor[name]
-        value = self._state[name]
-        if isinstance(value, (list, tuple)):
-            return tuple(self._weak(element) for element in value)
-        return self._weak(value)
-
-    def _weak(self, value: mx.array) -> Weak:
-        dtype = self._hyperparameters.dtype
-        return Weak(value) if dtype is None else Weak(value, dtype, is_used=True)
+        values = its.values[name]
+        present = values.present or [Value(array) for array in _elements(self._state[name])]
+        if its.dtype is None:
+            weak = [Weak(each.value) for each in present]
+        else:
+            weak = [each.seen(value, its.dtype) for each, value in zip(values.hyperparameters, present, strict=True)]
+        return tuple(weak) if values.is_list else weak[0]
 
     def _set(self, name: str, value: Any) -> None:
         its = self._hyperparameters
@@ -190,33 +212,22 @@ class _Scheduled:
     def _put(self, name: str, value: Any) -> None:
         """Makes ``value`` the hyperparameter. A number in a number's place becomes its schedule's coefficient."""
         its = self._hyperparameters
-        before = dict(zip(range(len(_elements(value))), its.schedules.get(name, ()), strict=False))
-        were = _elements(its.arguments[name])
-        schedules = []
-        for i, (element, was) in enumerate(zip(_elements(value), were, strict=True)):
-            schedule = before.get(i)
-            if schedule is None or callable(element) or callable(was):
-                schedule = _as_schedule(name, element)
-            else:
-                schedule.retune(value=element)
-            schedules.append(schedule)
-        several = isinstance(value, (list, tuple))
-        its.arguments[name] = list(value) if isinstance(value, list) else value
-        if schedules != list(before.values()):
-            its.schedules[name] = schedules
-            self._schedulers[name] = Several(schedules) if several else schedules[0]
+        elements = _elements(value)
+        before = its.values[name].hyperparameters if name in its.values else [None] * len(elements)
+        present = [_changed(name, *each) for each in zip(before, elements, strict=True)]
+        if present != before:
+            its.values[name] = self._schedulers[name] = Values(present, isinstance(value, (list, tuple)))
             if "schedules" in self._state:
                 self._state["schedules"][name] = self._schedulers[name].state
-        values = [_rate(schedule, self._state["step"]) for schedule in schedules]
-        self._state[name] = values if several else values[0]
+        its.arguments[name] = list(value) if isinstance(value, list) else value
+        self._state[name] = its.values[name].first(self._state["step"])
 
     def _adopt(self, state: dict[str, Any]) -> None:
         """Puts the coefficients of the schedules into a state, and takes out of it what metrics have done."""
         carry(self._schedulers, state)
-        for name, schedules in self._hyperparameters.schedules.items():
+        for name, values in self._hyperparameters.values.items():
             if name not in state:
-                values = [_rate(schedule, state["step"]) for schedule in schedules]
-                state[name] = values if isinstance(self._schedulers[name], Several) else values[0]
+                state[name] = values.first(state["step"])
 
     def __repr__(self) -> str:
         its = self._hyperparameters
@@ -307,15 +318,13 @@ def _elements(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _as_schedule(name: str, value: Operand) -> Schedule:
-    if isinstance(value, Schedule):
-        return value
-    return Schedule(value) if callable(value) else constant(finite(name, value))
-
-
-def _rate(schedule: Schedule, step: mx.array) -> mx.array:
-    """The rate at a step, without a kernel being built."""
-    return applied(schedule.structure, step, *schedule.state)
+def _changed(name: str, before: Hyperparameter | None, value: Any) -> Hyperparameter:
+    """What stands for ``value`` in the place of another, which goes on where it can."""
+    if before is None or (value is not before.given and (callable(value) or not before.is_number)):
+        return Hyperparameter(name, value)
+    if before.is_number:
+        before.assign(value)
+    return before
 
 
 def _for_constructor(name: str, value: Any) -> Any:
@@ -324,7 +333,7 @@ def _for_constructor(name: str, value: Any) -> Any:
         return type(value)(_for_constructor(name, element) for element in value)
     if not callable(value):
         return value
-    first = _rate(_as_schedule(name, value), mx.array(0, mx.uint64)).item()
+    first = Values([Hyperparameter(name, value)], is_list=False).first(mx.array(0, mx.uint64)).item()
     return first or _USED
 
 

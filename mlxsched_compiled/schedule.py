@@ -16,7 +16,7 @@ from ._bound import Bound, Operand, as_bound, composite
 from ._call import Call
 from ._checks import Number, count, finite, is_fractional, measured
 from ._graph import Graph, Inlined, inlined
-from ._rates import Function
+from ._rates import Function, types_of
 
 
 class Schedule(Bound):
@@ -225,7 +225,7 @@ class Schedule(Bound):
     @state.setter
     def state(self, state: Sequence[mx.array]) -> None:
         if self._observers:
-            saved = tuple((array.shape, array.dtype) for array in state)
+            saved = types_of(state)
             if saved != self._types:
                 raise ValueError(
                     f"{self} cannot go on with the state of another schedule, which has {len(saved)} arrays of other "
@@ -339,8 +339,8 @@ _LONG = 1000
 """The most characters that are printed of a call. A ``repr`` has all of it, since ``from_config`` makes it again."""
 
 _NO_NUMBER = (
-    "{} is used as a number. MLX takes a schedule for the learning rate alone, and numbers for weight_decay, momentum, "
-    "betas and the like. (A schedule times an array is written schedule * array.)"
+    "{} is used as a number. MLX takes a schedule for the learning rate alone; for weight_decay, momentum, betas and "
+    "the like, scheduled(optimizer_class, ...) takes one. (A schedule times an array is written schedule * array.)"
 )
 
 _OPERATIONS: dict[Any, Callable[..., mx.array]] = {
