@@ -9,8 +9,10 @@ named. So it stays data; after the first evaluation it costs nothing, not even a
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 import mlx.core as mx
 
@@ -22,6 +24,63 @@ def is_concrete(array: mx.array) -> bool:
     except (ValueError, RuntimeError):
         return False
     return True
+
+
+class _Probe(threading.local):
+    """A compiled function that does nothing. MLX runs its Python again for what is in a trace, and only then."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.call = mx.compile(self._body, shapeless=True)
+        self.known = mx.array(0)
+
+    def _body(self, array: mx.array) -> mx.array:
+        self.runs += 1
+        return array
+
+    def runs_for(self, array: mx.array) -> bool:
+        """Whether Python runs each time, and not only for the first array of a kind."""
+        return self._runs_once(array) and self._runs_once(array)
+
+    def _runs_once(self, array: mx.array) -> bool:
+        before = self.runs
+        self.call(array)
+        return self.runs != before
+
+
+_probe = _Probe()
+
+
+def is_traced(array: mx.array) -> bool:
+    """Whether ``array`` stands for one inside a trace. Unlike ``is_concrete``, this evaluates nothing.
+
+    Where compilation is disabled it is False: there, nothing that is traced is kept.
+    """
+    return _probe.runs_for(array) and not _probe.runs_for(_probe.known)
+
+
+_NEAR = 6
+"""Within as many frames an optimizer calls its schedulers."""
+
+
+def is_frozen(step: mx.array) -> bool:
+    """Whether an optimizer is at this step in a trace to which it is a constant, and so all that follows from it."""
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_NEAR):
+        if frame is None:
+            break
+        if frame.f_code.co_name == "apply_gradients":
+            gradient = _first_array(frame.f_locals.get("gradients"))
+            return gradient is not None and is_traced(gradient) and not is_traced(step)
+        frame = frame.f_back
+    return False
+
+
+def _first_array(tree: Any) -> mx.array | None:
+    if isinstance(tree, mx.array):
+        return tree
+    children = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, (list, tuple)) else ()
+    return next((array for child in children if (array := _first_array(child)) is not None), None)
 
 
 def is_look(error: BaseException) -> bool:
