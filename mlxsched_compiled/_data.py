@@ -27,36 +27,29 @@ def is_concrete(array: mx.array) -> bool:
 
 
 class _Probe(threading.local):
-    """A compiled function that does nothing. MLX runs its Python again for what is in a trace, and only then."""
+    """A compiled function that does nothing. MLX runs its Python again for what is in a trace, and mostly not else."""
 
     def __init__(self) -> None:
-        self.runs = 0
-        self.call = mx.compile(self._body, shapeless=True)
-        self.known = mx.array(0)
+        self._runs = 0
+        self._call = mx.compile(self._body, shapeless=True)
 
     def _body(self, array: mx.array) -> mx.array:
-        self.runs += 1
+        self._runs += 1
         return array
 
     def runs_for(self, array: mx.array) -> bool:
-        """Whether Python runs each time, and not only for the first array of a kind."""
-        return self._runs_once(array) and self._runs_once(array)
-
-    def _runs_once(self, array: mx.array) -> bool:
-        before = self.runs
-        self.call(array)
-        return self.runs != before
+        before = self._runs
+        self._call(array)
+        return self._runs != before
 
 
 _probe = _Probe()
 
 
 def is_traced(array: mx.array) -> bool:
-    """Whether ``array`` stands for one inside a trace. Unlike ``is_concrete``, this evaluates nothing.
-
-    Where compilation is disabled it is False: there, nothing that is traced is kept.
-    """
-    return _probe.runs_for(array) and not _probe.runs_for(_probe.known)
+    """The opposite of ``is_concrete``, which as a rule does not evaluate what is concrete."""
+    # Python runs too for the first array of a kind, under mx.grad, and where compilation is disabled.
+    return _probe.runs_for(array) and not is_concrete(array)
 
 
 _NEAR = 6

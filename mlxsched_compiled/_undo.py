@@ -11,11 +11,13 @@ from ._guards import Guards
 
 
 def contents(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Each dict and list of a tree, with a copy of what is in it."""
+    """Each dict, list and set of a tree, with a copy of what is in it."""
     if isinstance(node, dict):
         yield node, dict(node)
         for value in node.values():
             yield from contents(value)
+    elif isinstance(node, set):
+        yield node, set(node)
     elif isinstance(node, (list, tuple)):
         if isinstance(node, list):
             yield node, list(node)

@@ -52,6 +52,10 @@ class Hyperparameter(ABC):
     def begin(self, step: mx.array) -> mx.array:
         """Begins an update. Returns the value."""
 
+    @abstractmethod
+    def lay_out(self) -> None:
+        """Makes ready what is wanted, before an update."""
+
     def want(self, expression: Expression, dtype: mx.Dtype) -> None:
         """Notes that updates read this."""
         if (expression, dtype) not in self.readings:
@@ -106,16 +110,14 @@ class Number(Hyperparameter):
         self.present = dict(zip(self.readings, others, strict=True))
         return value
 
-    def want(self, expression: Expression, dtype: mx.Dtype) -> None:
-        super().want(expression, dtype)
-        if len(self._state) <= len(self.readings):
-            self._state.append(self._array(*self.readings[-1]))
+    def lay_out(self) -> None:
+        self._state.extend(self._arrays()[len(self._state) :])
 
     def _in_trace(self, step: mx.array) -> list[mx.array]:
-        if is_traced(self._state[0]):
-            return self._state
-        self._is_constant |= is_traced(step) or is_frozen(step)
-        return as_data(self._state) if self._is_constant else self._state
+        in_trace = is_traced(step)
+        if not is_traced(self._state[0]):
+            self._is_constant |= in_trace or is_frozen(step)
+        return as_data(self._state) if in_trace or self._is_constant else self._state
 
     def _arrays(self) -> list[mx.array]:
         return [self._array(*reading) for reading in [(_ITSELF, mx.float32), *self.readings]]
@@ -134,7 +136,7 @@ class OnSchedule(Hyperparameter):
     def __init__(self, given: Any) -> None:
         super().__init__(given)
         self.schedule = given if isinstance(given, Schedule) else Schedule(given)
-        self.expressions = [_ITSELF]
+        self.expressions: tuple[Expression, ...] = (_ITSELF,)
         """What is computed in lanes."""
         self.merges = False
         """Whether it is computed in the kernel that counts the step, as one schedule of an update can be."""
@@ -169,11 +171,11 @@ class OnSchedule(Hyperparameter):
                 self.present[expression, dtype] = mx.squeeze(lanes[dtype][..., lane : lane + 1])
         return self.present[_ITSELF, mx.float32]
 
-    def want(self, expression: Expression, dtype: mx.Dtype) -> None:
-        super().want(expression, dtype)
-        more = [*self.expressions, expression]
-        if expression not in self.expressions and lanes_fit(self.schedule.structure, self.schedule._types, tuple(more)):
-            self.expressions = more
+    def lay_out(self) -> None:
+        for expression, _ in self.readings:
+            more = (*self.expressions, expression)
+            if expression not in self.expressions and lanes_fit(self.schedule.structure, self.schedule._types, more):
+                self.expressions = more
 
 
 class Values(Several):
@@ -202,6 +204,11 @@ class Values(Several):
 
     def __call__(self, step: mx.array) -> Any:
         return self._state_of([each.begin(step) for each in self.hyperparameters])
+
+    def lay_out(self) -> None:
+        """Makes ready what is wanted."""
+        for each in self.hyperparameters:
+            each.lay_out()
 
     def end(self) -> None:
         """Ends an update."""

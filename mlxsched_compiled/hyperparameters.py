@@ -13,12 +13,11 @@ from typing import Any, TypeVar
 
 import mlx.core as mx
 from mlx.optimizers import MultiOptimizer, Optimizer
-from mlx.utils import tree_map
 
 from ._carried import carry, check_names
 from ._checks import finite
 from ._kernels import nodes
-from ._undo import set_random_key
+from ._undo import contents, refill, set_random_key
 from ._values import Hyperparameter, Number, OnSchedule, Values, from_portable
 from .schedule import Schedule
 
@@ -142,16 +141,21 @@ class _Scheduled:
         self._try_update(parameters)
 
     def _try_update(self, parameters: dict[str, Any]) -> None:
-        """Finds out what an update reads of the hyperparameters. Nothing of it is kept, or computed."""
+        """Finds out what an update computes of the hyperparameters. Nothing of it is kept, or evaluated."""
         its = self._hyperparameters
         random: Any = mx.random.state
-        key = random[0]
+        before, key = [*contents(vars(self))], random[0]
         its.is_tried = True
         try:
-            updated = tree_map(self.apply_single, parameters, parameters, tree_map(lambda array: array, self._state))
+            its.reads_step = _MARK in nodes(self.apply_gradients(parameters, parameters))
+        except Exception:  # its next update will say so; until then, all is computed in the graph
+            its.reads_step = True
         finally:
             its.is_tried = False
-        its.reads_step = _MARK in nodes(updated)
+            for container, content in before:
+                refill(container, content)
+            for values in its.values.values():
+                values.lay_out()
         if random[0] is not key:
             set_random_key(key)
 
@@ -186,7 +190,7 @@ class _Scheduled:
     def step(self) -> mx.array:
         """The number of updates."""
         step: mx.array = super().step  # type: ignore[misc]
-        return _marked(step) if self._hyperparameters.is_tried else step
+        return _marked(step) if self._hyperparameters.is_tried and self._hyperparameters.dtype is not None else step
 
     @property
     def state(self) -> dict[str, Any]:
@@ -296,6 +300,7 @@ def _copied(
         for each, its_readings in zip(values.hyperparameters, readings[name], strict=True):
             for reading in its_readings:
                 each.want(*from_portable(reading))
+        values.lay_out()
     copied._adopt(copied._state)
     return copied
 
@@ -389,6 +394,7 @@ def _changed(name: str, before: Hyperparameter | None, value: Any) -> Hyperparam
     changed: Hyperparameter = OnSchedule(value) if callable(value) else Number(name, value)
     for reading in before.readings if before is not None else ():
         changed.want(*reading)
+    changed.lay_out()
     return changed
 
 

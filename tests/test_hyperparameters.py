@@ -683,3 +683,90 @@ def test_numbers_that_no_step_captures_are_data(tmp_path: Path) -> None:
 def test_the_number_shown_can_be_rounded() -> None:
     decay = scheduled(optim.AdamW, learning_rate=0.1, weight_decay=0.126).weight_decay
     assert (round(float(decay), 2), round(decay, 2), round(decay)) == (0.13, 0.13, 0)
+
+
+class Prepares(optim.AdamW):
+    """Prepares an update where all gradients are at hand, and counts what it does."""
+
+    def __init__(self, learning_rate, weight_decay: float = 0.1, **others: Any) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(learning_rate, weight_decay=weight_decay, **others)
+        self.updates = 0
+        self.shapes: list[Any] = []
+        self.kinds: set[Any] = set()
+
+    def apply_gradients(self, gradients: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+        self.updates += 1
+        leaves: Any = tree_flatten(gradients)
+        self.largest = mx.max(mx.stack([mx.max(mx.abs(gradient)) for _, gradient in leaves]))
+        updated: dict[str, Any] = super().apply_gradients(gradients, parameters)
+        return updated
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        self.shapes.append(gradient.shape)
+        self.kinds.add(gradient.dtype)
+        updated: mx.array = super().apply_single(gradient / self.largest.astype(gradient.dtype), parameter, state)
+        return updated
+
+
+def test_an_update_that_is_only_looked_at_leaves_nothing() -> None:
+    """Neither in the optimizer's attributes nor in its state, and it is a whole update: what prepares it is there."""
+    optimizer: Any = scheduled(Prepares, learning_rate=0.01, weight_decay=_up(0.1, 0.2), betas=[0.9, _up(0.9, 0.99)])
+    training = Training(WAYS["eager"], optimizer=optimizer)
+    optimizer.init(training.model.trainable_parameters())
+    assert (optimizer.updates, optimizer.shapes, optimizer.kinds, hasattr(optimizer, "largest")) == (
+        0,
+        [],
+        set(),
+        False,
+    )
+    assert (optimizer.step.item(), optimizer.betas[1]) == (0, 0.9)
+    training.train(3)
+    assert (optimizer.updates, len(optimizer.shapes), optimizer.kinds) == (3, 12, {mx.float32})
+    plain: Any = Prepares(0.01, weight_decay=0.1, betas=[0.9, 0.9])
+    eager = Training(WAYS["eager"], optimizer=plain)
+    for step, batch in enumerate(batches(3)):
+        plain.weight_decay, plain.betas = _up(0.1, 0.2)(step).item(), [0.9, _up(0.9, 0.99)(step).item()]
+        eager.train([batch])
+    assert bits(eager.model.parameters()) == bits(training.model.parameters())
+
+
+def test_an_update_that_cannot_be_looked_at_is_made_all_the_same() -> None:
+    class Cautious(optim.SGD):
+        def __init__(self, learning_rate: Any, momentum: float = 0.9) -> None:
+            super().__init__(learning_rate, momentum=momentum)
+            self.ready = False
+
+        def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+            if not self.ready:
+                raise RuntimeError("not ready")
+            updated: mx.array = super().apply_single(gradient, parameter, state)
+            return updated
+
+    optimizer: Any = scheduled(Cautious, learning_rate=0.01, momentum=_up(0.1, 0.9))
+    training = Training(WAYS["eager"], optimizer=optimizer)
+    optimizer.init(training.model.trainable_parameters())
+    with pytest.raises(RuntimeError, match="not ready"):
+        training.train(1)
+    optimizer.ready = True
+    other = Training(WAYS["eager"], optimizer=scheduled(optim.SGD, learning_rate=0.01, momentum=_up(0.1, 0.9)))
+    optimizer.state["step"], optimizer.state["momentum"] = mx.array(0, mx.uint64), mx.array(0.1)
+    assert bits(training.train(2).model.parameters()) == bits(other.train(2).model.parameters())
+
+
+def test_a_gradient_through_an_update_freezes_nothing() -> None:
+    """Python runs again for each: what is retuned, assigned or observed is followed."""
+    plateau = ours.reduce_on_plateau(0.5, patience=0)
+    optimizer: Any = scheduled(optim.SGD, learning_rate=plateau, weight_decay=0.1, momentum=_up(0.1, 0.9))
+    optimizer.init({"w": mx.ones(2)})
+
+    def after(w: mx.array) -> mx.array:
+        updated: mx.array = optimizer.apply_gradients({"w": 2 * w}, {"w": w})["w"]
+        return mx.sum(updated)
+
+    before = mx.grad(after)(mx.ones(2)).tolist()
+    assert before == pytest.approx([1 - 0.5 * (2 + 0.1)] * 2)
+    plateau.observe(1.0)
+    plateau.observe(1.0)
+    optimizer.weight_decay = 0.3
+    assert float(optimizer.weight_decay) == pytest.approx(0.3)
+    assert plateau(0).item() == pytest.approx(0.05)
