@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -21,6 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         target = arguments.run(arguments)
+    except BrokenPipeError:  # nobody reads on, as in ``| head``
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
+        return 1
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"mlxsched: {error}", file=sys.stderr)
         return 2

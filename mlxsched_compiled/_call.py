@@ -89,7 +89,7 @@ def _called(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
 
 
 def _shown(value: Any) -> str:
-    """As text that makes the value again, where there is one: numbers of NumPy as numbers, vectors as lists."""
+    """As text that makes the value again, where there is one: numbers of any kind as Python's, vectors as lists."""
     if type(value) is list:
         return f"[{', '.join(map(_shown, value))}]"
     if type(value) is tuple:
@@ -98,7 +98,9 @@ def _shown(value: Any) -> str:
         if isinstance(value, mx.array):
             numbers: Any = value.tolist()
             return f"[{', '.join(map(_shortest, numbers))}]" if value.ndim == 1 else repr(value)
-        return repr(value.tolist() if hasattr(value, "dtype") else value)
+        if hasattr(value, "dtype"):
+            return repr(value.tolist())
+        return repr(float(value) if hasattr(value, "__float__") and not isinstance(value, (int, float)) else value)
     except (ValueError, RuntimeError):  # an array in a trace, which has no value
         return "array"
 

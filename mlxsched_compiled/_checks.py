@@ -119,9 +119,18 @@ def one_of(name: str, value: Any, known: Collection[str]) -> str:
     return str(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """``value`` if it is True or False: a text such as ``"no"`` would be taken for True."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, but got {value!r}.")
+    return value
+
+
 def _is_no_number(value: Any) -> bool:
-    """Whether ``value`` is a bool (NumPy's too) or a text, which Python would take for numbers."""
-    return isinstance(value, (bool, str, bytes)) or getattr(getattr(value, "dtype", None), "kind", None) == "b"
+    """Whether ``value`` is a bool (NumPy's too), a text or an array, which Python would or might take for numbers."""
+    if isinstance(value, (bool, str, bytes)) or getattr(value, "ndim", 0) > 0:
+        return True
+    return getattr(getattr(value, "dtype", None), "kind", None) == "b"
 
 
 def _scalar(name: str, value: mx.array, dtype: mx.Dtype) -> mx.array:

@@ -59,5 +59,5 @@ def from_config(config: str | float | Mapping[str, Any] | Schedule) -> Schedule:
     if isinstance(value, Schedule):
         return value
     if isinstance(value, (bool, str, list, tuple)) or value is None or callable(value):
-        raise TypeError(f"A schedule is a text, a mapping or a number, but got {config!r}.")
+        raise TypeError(f"A schedule is a text, a mapping or a number, but got {config!r:.200}.")
     return constant(value)

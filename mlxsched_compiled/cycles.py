@@ -7,7 +7,7 @@ import math
 import mlx.core as mx
 
 from ._bound import Bound, as_bound, composite
-from ._checks import FLOAT32_MAX, Count, Number, count, finite, one_of, positive, static
+from ._checks import FLOAT32_MAX, Count, Number, count, finite, flag, one_of, positive, static
 from ._factory import factory
 from ._joins import joined
 from ._powers import raised
@@ -211,7 +211,8 @@ def one_cycle(
 
     Raises:
         ValueError: If a number is not finite or out of range, or the shape is unknown.
-        TypeError: If an argument is not a number, or ``total_steps`` or ``warmup_fraction`` is an array.
+        TypeError: If an argument is not a number, ``total_steps`` or ``warmup_fraction`` is an array, or
+            ``three_phase`` is neither True nor False.
 
     Source: Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates",
     2018; ``OneCycleLR`` in PyTorch.
@@ -259,7 +260,8 @@ def one_cycle_momentum(
 
     Raises:
         ValueError: If a number is not finite or out of range, or the shape is unknown.
-        TypeError: If an argument is not a number, or ``total_steps`` or ``warmup_fraction`` is an array.
+        TypeError: If an argument is not a number, ``total_steps`` or ``warmup_fraction`` is an array, or
+            ``three_phase`` is neither True nor False.
 
     Source: ``cycle_momentum`` of ``OneCycleLR`` in PyTorch.
 
@@ -279,7 +281,7 @@ def _one_cycle(
     """From ``init`` to ``peak`` to ``final``."""
     total = static("total_steps", count("total_steps", total_steps))
     fraction = static("warmup_fraction", finite("warmup_fraction", warmup_fraction))
-    if not 0 <= fraction <= (0.5 if three_phase else 1):
+    if not 0 <= fraction <= (0.5 if flag("three_phase", three_phase) else 1):
         raise ValueError(f"warmup_fraction must be from 0 to {0.5 if three_phase else 1}, but got {warmup_fraction!r}.")
     shape = one_of("shape", shape, SHAPES)
 

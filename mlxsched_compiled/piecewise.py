@@ -121,6 +121,8 @@ def table(values: Any) -> Schedule:
         rates = values if isinstance(values, mx.array) else mx.array(values)
     except (TypeError, ValueError) as error:
         raise TypeError(f"values must be numbers, but got {values!r}.") from error
+    if rates.dtype == mx.bool_ or (isinstance(values, (list, tuple)) and any(isinstance(v, bool) for v in values)):
+        raise TypeError("values must be numbers, but some are True or False.")
     if mx.issubdtype(rates.dtype, mx.complexfloating):
         raise TypeError(f"values must be real numbers, but got {rates.dtype}.")
     if rates.ndim != 1 or rates.size == 0:

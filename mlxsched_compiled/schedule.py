@@ -54,6 +54,7 @@ class Schedule(Bound):
     """
 
     __slots__ = ("__weakref__", "_call", "_graph", "_is_constant", "_observers", "_wholes")
+    __array_ufunc__ = None  # NumPy leaves its operators to ours: an array times a schedule is no array of schedules
 
     def __init__(self, rate: Callable[..., Any], *hyperparameters: Number) -> None:
         if not callable(rate):
@@ -398,6 +399,9 @@ def _operation(function: Callable[..., Any], *operands: Operand) -> Schedule:
             raise TypeError(_NO_NUMBER.format(next(o for o in operands if isinstance(o, Schedule))))
     names = ("the left operand", "the right operand")
     parts = [as_bound(name, operand) for name, operand in zip(names, operands, strict=False)]
+    divisor = operands[1] if function is operator.truediv else 1
+    if not callable(divisor) and not isinstance(divisor, mx.array) and divisor == 0:
+        raise ValueError(f"the right operand of / must not be 0, but got {divisor!r}.")
     return Schedule._of(composite(_OPERATIONS[function], parts), Call(function, operands))
 
 

@@ -75,7 +75,7 @@ def test_rates_that_are_not_finite(key: str, value: Any) -> None:
     _refuses(ValueError, *RATES[key], value)
 
 
-@pytest.mark.parametrize("value", ["0.1", None, [0.1], {}, 1j, b"1", True], ids=repr)
+@pytest.mark.parametrize("value", ["0.1", None, [0.1], {}, 1j, b"1", True, np.ones(1)], ids=repr)
 @pytest.mark.parametrize("key", RATES)
 def test_rates_that_are_not_numbers(key: str, value: Any) -> None:
     if value is None and key in MAY_BE_NONE:
@@ -93,7 +93,7 @@ def test_counts_that_are_not_whole_and_positive(key: str, value: Any) -> None:
         _refuses(ValueError, *COUNTS[key], value)
 
 
-@pytest.mark.parametrize("value", ["10", None, [10], 1j, True], ids=repr)
+@pytest.mark.parametrize("value", ["10", None, [10], 1j, True, np.ones(1, int)], ids=repr)
 @pytest.mark.parametrize("key", COUNTS)
 def test_counts_that_are_not_numbers(key: str, value: Any) -> None:
     if value is None and key in MAY_BE_NONE:
@@ -115,6 +115,12 @@ def test_values_out_of_range(row: Row) -> None:
         parameter = replace(PARAMETERS[f"{factory}: {name}"], arguments=arguments)
         for value in values:
             _refuses(ValueError, name, parameter.make, value)
+
+
+@each_parameter(bool)
+@pytest.mark.parametrize("value", ["no", "", 1, 0.0, None, mx.array(True)], ids=repr)
+def test_what_must_be_true_or_false(parameter: Parameter, value: Any) -> None:
+    _refuses(TypeError, parameter.name, parameter.make, value)
 
 
 KNOWN = {
@@ -160,6 +166,8 @@ def test_lists_that_are_none(parameter: Parameter, value: Any) -> None:
         (lambda: ours.table([1, 1e39]), "values.*finite"),
         (lambda: ours.table(mx.array([1, -math.inf])), "values.*finite"),
         (lambda: ours.linear_schedule(mx.zeros(3), 0.0, 10), "init.*shape"),
+        (lambda: LINEAR / 0, "right operand of / must not be 0, but got 0"),
+        (lambda: LINEAR / np.float64(0), "right operand of / must not be 0"),
     ],
 )
 def test_arguments_that_do_not_fit(make: Callable[[], Any], message: str) -> None:
@@ -167,7 +175,7 @@ def test_arguments_that_do_not_fit(make: Callable[[], Any], message: str) -> Non
         make()
 
 
-@pytest.mark.parametrize("value", ["ab", None, ["0.1"], [None], {1: 2}, [1j]])
+@pytest.mark.parametrize("value", ["ab", None, ["0.1"], [None], {1: 2}, [1j], [True], [0.1, False], np.ones(2, bool)])
 def test_tables_that_are_not_numbers(value: Any) -> None:
     with pytest.raises(TypeError, match="values"):
         ours.table(value)

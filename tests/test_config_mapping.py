@@ -135,6 +135,10 @@ def _written(value: Any) -> Any:
             "1e-4, 5], [5, 30, 40, 50])",
         ),
         (
+            {"name": "skip", "arguments": ["noam(64, 10)", 50], "warmup": 3},
+            "warmup(delay(skip(noam(64, 10), 50), 1), 3)",
+        ),
+        (
             {"name": "join_schedules", "arguments": [[1, "noam(64, 10)"], [9]], "warmup": 3},
             "warmup(delay(join_schedules([1, noam(64, 10)], [9]), 1), 3)",
         ),
@@ -158,8 +162,8 @@ def test_what_a_mapping_stands_for(config: dict[str, Any], call: str) -> None:
             "warmup(cosine_decay(1e-3, 93), 7)",
         ),
         (
-            {"name": "linear_schedule", "init": "1e-3", "end_ratio": 0, "total_steps": "100", "warmup_ratio": "0.07"},
-            "warmup(linear_schedule(1e-3, 0.0, 93), 7)",
+            {"name": "linear_schedule", "init": "1e-3", "end_ratio": 0, "total_steps": "100", "warmup_ratio": "0.29"},
+            "warmup(linear_schedule(1e-3, 0.0, 71), 29)",  # 0.29 * 100 is less than 29
         ),
         (
             {"name": "warmup_cosine_decay", "peak": 1, "total_steps": 1000, "warmup_ratio": 0.1, "init_ratio": 0.5},
@@ -247,7 +251,11 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
     ({**COSINE, "arguments": {"name": 1}}, ValueError, "takes no 'arguments.name'"),
     ({"name": "constant", "argument": [1]}, ValueError, "constant takes no 'argument'. Did you mean 'arguments'?"),
     ({**COSINE, "powr": 2}, ValueError, "cosine_decay takes no 'powr'. Did you mean 'power'?"),
-    ({**COSINE, "warmup_steps": 2}, ValueError, "cosine_decay takes no 'warmup_steps'. Did you mean 'warmup"),
+    ({**COSINE, "warmup_steps": 2}, ValueError, "cosine_decay takes no 'warmup_steps'. Did you mean 'warmup'?"),
+    ({**COSINE, "init_lr": 2}, ValueError, "cosine_decay takes no 'init_lr'. Did you mean 'init'?"),
+    ({"name": "linear"}, ValueError, "name: There is no schedule 'linear'. Did you mean 'linear_schedule'?"),
+    ({"name": "constant_with_warmup"}, ValueError, "'constant_with_warmup'. Did you mean 'constant'?"),
+    ({"name": "warmup_cosin_decay"}, ValueError, "'warmup_cosin_decay'. Did you mean 'warmup_cosine_decay'?"),
     ({**COSINE, "warmupratio": 2}, ValueError, "Did you mean 'warmup_ratio'?"),
     ({**COSINE, "end_ration": 2}, ValueError, "Did you mean 'end_ratio'?"),
     ({**COSINE, "arguments": {"decay": 2}}, ValueError, "takes no 'arguments.decay'. Did you mean 'decay_"),
@@ -269,6 +277,12 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
     ({"name": "cosine_decay", "total_steps": 9, "end_ratio": 0.1}, ValueError, "end_ratio is a part of init, which is"),
     ({"name": "step_decay", "arguments": [1, 0.5, 9], "total_steps": 99}, ValueError, "no end that total_steps could"),
     ({"name": "clip", "arguments": [1, 0.5], "total_steps": 99}, ValueError, "no end that total_steps could"),
+    ({"name": "cooldown", "arguments": [1, 50], "total_steps": 99}, ValueError, "no end that total_steps could"),
+    (
+        {"name": "piecewise_interpolate", "arguments": [[1, 2]], "total_steps": 99},
+        ValueError,
+        "no end that total_steps could",
+    ),
     (
         {"name": "warmup_stable_decay", "peak": 2, "total_steps": 1000, "decay_ratio": 0.2},
         ValueError,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import mlx.core as mx
@@ -85,6 +87,7 @@ def test_any_repr_is_the_schedule(schedule: ours.Schedule) -> None:
         ours.piecewise_constant(np.array([0.1, 0.2]), (np.int64(3),)),  # type: ignore[arg-type]
         ours.cosine_decay(np.float64(0.1), np.int32(100)),  # type: ignore[arg-type]
         ours.cosine_decay(np.float32(0.1), 1e4),  # type: ignore[arg-type]
+        ours.cosine_decay(Fraction(1, 3), Fraction(10), Decimal("0.001")),  # type: ignore[arg-type]
         sum((ours.constant(k) for k in range(80)), ours.constant(0.5)),
     ],
     ids=lambda schedule: str(schedule)[:40],
@@ -96,6 +99,12 @@ def test_a_repr_is_the_schedule_of_arrays_and_of_many(schedule: ours.Schedule) -
 def test_a_table_prints_the_fewest_digits() -> None:
     assert repr(ours.table(mx.array([0.1, 1e-5, 0.25, 1 / 3]))) == "table(values=[0.1, 1e-05, 0.25, 0.33333334])"
     assert repr(ours.table([16777216, 2])) == "table(values=[16777216.0, 2.0])"
+
+
+def test_a_table_prints_no_more_digits_than_float32_has() -> None:
+    rates = mx.random.uniform(shape=(1000,), key=mx.random.key(1))
+    numbers = repr(ours.table(rates)).removeprefix("table(values=[").removesuffix("])").split(", ")
+    assert max(len(f"{Decimal(number).normalize():E}".partition("E")[0].replace(".", "")) for number in numbers) == 9
 
 
 def test_a_long_call_is_shown_by_its_ends() -> None:
@@ -226,6 +235,8 @@ def test_what_is_no_text(text: str, column: int, problem: str) -> None:
 def test_a_place_in_several_lines_and_after_other_letters() -> None:
     with pytest.raises(ValueError, match=r"'constnt'.*\(line 3, column 23\)\n +cyclic\(0, 1, 2, mode=constnt\(2\)\)"):
         from_config("join_schedules([1,\r\n2,\n cyclic(0, 1, 2, mode=constnt(2))], [1, 2])")
+    with pytest.raises(ValueError, match=r"'constnt'.*\(line 2, column 2\)\n +constnt\(2\)\], \[1\]\)\n"):
+        from_config("join_schedules([1,\r constnt(2)], [1])")
     with pytest.raises(ValueError, match=r"'löss'.*column 18\)\n    one_cycle\('é', x=löss\(1\)\)\n {21}\^"):
         from_config("one_cycle('é', x=löss(1))")
 

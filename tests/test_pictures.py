@@ -80,7 +80,7 @@ _LINE = r"""
 
 
 def test_a_line_in_characters() -> None:
-    assert picture([Curve(ours.linear_schedule(1, 0, 11), 12)], 25, "ascii") == _LINE.strip("\n")
+    assert picture([Curve(ours.linear_schedule(1, 0, 11), 12)], 26, "ascii") == _LINE.strip("\n")
 
 
 def test_a_line_in_dots() -> None:

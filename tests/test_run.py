@@ -155,6 +155,19 @@ def test_a_script_may_be_a_pipe_or_compiled(folder: Path) -> None:
         assert by_us.returncode == 3
 
 
+@pytest.mark.parametrize("case", ["exit 3", "error", "interrupt"])
+def test_a_script_on_the_standard_input(folder: Path, case: str) -> None:
+    by_python, by_us = (_python(folder, *run, "-", *case.split(), piped=PROGRAM) for run in ([], RUN))
+    assert by_us.stdout == by_python.stdout != ""
+    assert by_us.stderr == by_python.stderr
+    assert by_us.returncode == by_python.returncode
+
+
+def test_a_dash_dash_before_the_target(folder: Path) -> None:
+    by_python, by_us = (_python(folder, *run, "--", "program.py", "--", "-m") for run in ([], RUN))
+    assert by_us.stdout == by_python.stdout != ""
+
+
 def test_the_program_gets_our_schedules(folder: Path) -> None:
     (folder / "optimizes.py").write_text(
         "import mlx.optimizers as optim\n"

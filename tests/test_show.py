@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,26 @@ def test_it_works_in_a_pipe() -> None:
     assert run.stderr == ""
 
 
+@pytest.mark.parametrize("command", ["list", "show 'cosine_decay(1, 10)'"])
+@pytest.mark.parametrize(
+    ("stream", "status"), [("| true", "1 0"), (">&-", "0"), ("| cat > /dev/null", "0 0"), ("> /dev/full", "2")]
+)
+def test_nobody_may_read_it(command: str, stream: str, status: str) -> None:
+    if not Path("/dev/full").exists() or not (bash := shutil.which("bash")):
+        pytest.skip("needs a shell, and a device that is always full")
+    line = f"'{sys.executable}' -m mlxsched_compiled {command} {stream}; echo \"${{PIPESTATUS[@]}}\""
+    run = subprocess.run([bash, "-c", line], capture_output=True, encoding="utf-8", env=_without_terminal(), check=True)
+    assert run.stdout == f"{status}\n"
+    assert "Traceback" not in run.stderr
+
+
+def test_a_narrow_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert main(["show", "warmup_cosine_decay(1.5e-5, 100, 1000)"]) == 0
+    *drawn, _, _ = capsys.readouterr().out.splitlines()
+    assert max(map(len, drawn)) == 20
+
+
 def _without_terminal() -> dict[str, str]:
     import os
 
@@ -122,6 +143,11 @@ def _without_terminal() -> dict[str, str]:
             'iters: 1000\nlr_schedule: "warmup(cosine_decay(1e-5, 1000), 100)"',
             "; 1,000 updates",
             ["it does not reach its end, 0 from step 1,100 on", "The warmup of 100 steps"],
+        ),
+        (  # not a hundredth of the way above its end, and the same mistake
+            "iters: 1000\nlr_schedule: {name: cosine_decay, warmup: 50, arguments: [1e-5, 1000]}",
+            "; 1,000 updates",
+            ["it does not reach its end, 0 from step 1,051 on", "The warmup of 50 steps is not part"],
         ),
         (
             'iters: 1000\nlr_schedule: "cosine_decay(1e-5, 1500)"',
@@ -240,7 +266,9 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         ("lr_schedule: {arguments: [1, 2]}", "name"),
         ("lr_schedule: {name: cosine_decay, arguments: [1]}", "decay_steps"),
         ("learning_rate: fast", "fast"),
-        ("iters: many\nlearning_rate: 1", "many"),
+        ("lr_schedule: null", "there is neither learning_rate nor lr_schedule.\n"),
+        ("[" * 5000, "nested too deep"),
+        ("iters: many\nlearning_rate: 1", "iters: There is no schedule 'many'"),
         ("iters: 0\nlearning_rate: 1", "iters must be"),
         ("iters: [1]\nlearning_rate: 1", "iters must be"),
         ("iters: 3\ngrad_accumulation_steps: 4\nlearning_rate: 1", "make no update"),

@@ -28,9 +28,10 @@ def misfits(training: Training) -> Iterator[str]:
     height = max(rate for _, rate in curve.points) - low
     # An update too many is nobody's mistake: mlx-lm's own warmup takes one.
     before_end, at_end, last, past_last = rates_at(training.schedule, [ends - 1, ends, updates - 1, updates + 1])
-    if ends > updates and abs(past_last - at_end) > _NEAR * height:
+    warmup = _warmup_beside(training, curve)  # a mistake however near to the end it leads
+    if ends > updates and abs(past_last - at_end) > (0 if warmup else _NEAR * height):
         where = f"does not reach its end, {number(at_end)} from step {whole(ends)} on"
-        yield f"it {where}: the last of {training.length} is made at {number(last)}.{_reason(training, curve)}"
+        yield f"it {where}: the last of {training.length} is made at {number(last)}.{_reason(training, warmup)}"
     if updates - ends > _IDLE * updates:
         late = f"it ends early: {whole(updates - ends)} of {training.length} are made at"
         if at_end == 0:
@@ -39,11 +40,16 @@ def misfits(training: Training) -> Iterator[str]:
             yield f"{late} {number(at_end)}, from step {whole(ends)} on."
 
 
-def _reason(training: Training, curve: Curve) -> str:
+def _reason(training: Training, warmup: int) -> str:
     """Why a schedule is too long, as far as its numbers tell."""
-    ends, warmup = curve.count - 1, curve.highest_at
     reason = " A step is an update, not an iteration." if training.accumulation > 1 else ""
-    totals = training.iters or 0, training.updates or 0
-    if warmup > 1 and any(abs(ends - warmup - total) <= 1 + ends // 100 for total in totals):
+    if warmup:
         reason += f" The warmup of {whole(warmup)} steps is not part of the decay's."
     return reason
+
+
+def _warmup_beside(training: Training, curve: Curve) -> int:
+    """The steps of a warmup whose decay alone is as long as the training; 0 if there is none."""
+    ends, warmup = curve.count - 1, curve.highest_at
+    totals = training.iters or 0, training.updates or 0
+    return warmup if warmup > 1 and any(abs(ends - warmup - total) <= 1 for total in totals) else 0

@@ -18,7 +18,7 @@ def add_command(commands: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    print("\n\n".join("\n".join([f"{heading}:", *lines]) for heading, lines in _sections().items()))
+    print("\n\n".join("\n".join([f"{heading}:", *lines]) for heading, lines in _sections().items()), flush=True)
 
 
 def _sections() -> dict[str, list[str]]:

@@ -14,7 +14,7 @@ import runpy
 import sys
 from collections.abc import Callable
 from functools import partial
-from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from importlib.util import find_spec
 from pkgutil import get_importer, read_code
 from types import CodeType, ModuleType, TracebackType
@@ -30,7 +30,8 @@ def add_command(commands: Any) -> None:
         usage="%(prog)s [-h] [-m] TARGET [ARGS ...]",
         help="run a program with these schedules in the place of MLX's",
         description="Runs a program as Python would, with these schedules in the place of MLX's and mlx-lm's own. "
-        "TARGET is a script, a folder or an archive; or a module, with -m or where there is no such file.",
+        "TARGET is a script (- for the standard input), a folder or an archive; or a module, with -m or where there is "
+        "no such file.",
     )
     parser.add_argument("-m", dest="is_module", action="store_true", help="TARGET is a module, as in python -m")
     # All in one, as argparse would drop a "--" between two.
@@ -40,13 +41,17 @@ def add_command(commands: Any) -> None:
 
 def _prepared(arguments: argparse.Namespace) -> Callable[[], None]:
     """What runs the program."""
-    if not arguments.program:
+    words = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
+    if not words:
         raise ValueError("run needs the name of a script or of a module.")
     install()
-    target, *argv = arguments.program
+    target, *argv = words
     path = os.path.join(os.getcwd(), target)
     program: Callable[[], None]
-    if arguments.is_module or not (os.path.exists(path) or target.endswith(".py")):
+    if target == "-" and not arguments.is_module:
+        _put_first_on_path("")
+        program = partial(_run_script, "<stdin>", _standard_input(), BuiltinImporter)
+    elif arguments.is_module or not (os.path.exists(path) or target.endswith(".py")):
         _put_first_on_path(os.getcwd())
         if not (arguments.is_module or _is_found(target)):
             raise ValueError(f"there is no file {target!r}, and no module of that name.")
@@ -56,7 +61,9 @@ def _prepared(arguments: argparse.Namespace) -> Callable[[], None]:
         program = _run_folder
     else:
         _put_first_on_path(os.path.dirname(os.path.realpath(path)))
-        program = partial(_run_script, path, _contents(path))
+        contents = _contents(path)
+        loader = SourceFileLoader if isinstance(contents, bytes) else SourcelessFileLoader
+        program = partial(_run_script, path, contents, loader("__main__", path))
     sys.argv = [target, *argv]
     _make_main()
     return partial(_without_our_frames, program)
@@ -92,6 +99,11 @@ def _contents(path: str) -> bytes | CodeType:
     return code or contents
 
 
+def _standard_input() -> bytes:
+    with open(0, "rb", closefd=False) as file:
+        return file.read()
+
+
 def _run_module(name: str) -> None:
     runpy._run_module_as_main(name)  # type: ignore[attr-defined]  # what ``python -m`` calls
 
@@ -100,10 +112,9 @@ def _run_folder() -> None:
     runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
 
 
-def _run_script(path: str, contents: bytes | CodeType) -> None:
-    loader = SourceFileLoader if isinstance(contents, bytes) else SourcelessFileLoader
+def _run_script(path: str, contents: bytes | CodeType, loader: Any) -> None:
     names = vars(sys.modules["__main__"])
-    names.update(__file__=path, __loader__=loader("__main__", path))
+    names.update(__file__=path, __loader__=loader)
     exec(compile(contents, path, "exec", dont_inherit=True) if isinstance(contents, bytes) else contents, names)
 
 

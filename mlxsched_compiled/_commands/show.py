@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> None:
     shown = [_Shown(*each, Curve(each[1].schedule, steps or each[1].updates or longest)) for each in trainings]
     if arguments.out is not None:
         save([each.curve for each in shown], [each.label for each in shown], arguments.out)
-    width, encoding = get_terminal_size().columns, sys.stdout.encoding or "ascii"
+    width, encoding = get_terminal_size().columns, getattr(sys.stdout, "encoding", None) or "ascii"
     text = "\n".join(_lines(shown, width, encoding))
     print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     for each in shown:
@@ -68,6 +68,8 @@ def _found(argument: str) -> tuple[str, Training]:
     name = "standard input" if argument == "-" else argument
     try:
         if argument == "-":
+            if sys.stdin is None:
+                raise ValueError("it is closed.")
             return name, read(sys.stdin)
         with open(argument, encoding="utf-8") as file:
             return name, read(file)

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from .._checks import count, static
-from .._config.mapping import value_of
+from .._config.mapping import at, value_of
 from .._extras import missing
 from .._pictures.axes import whole
 from ..config import from_config
@@ -60,6 +60,8 @@ def read(file: Any) -> Training:
         content = yaml.safe_load(file)
     except yaml.YAMLError as error:
         raise ValueError(f"it is not YAML: {' '.join(str(error).split())}.") from error
+    except RecursionError:
+        raise ValueError("it is nested too deep.") from None
     if not isinstance(content, Mapping) or ("name" in content and _SCHEDULE not in content):
         return Training(from_config(content))
     return _training(content)
@@ -68,10 +70,8 @@ def read(file: Any) -> Training:
 def _training(content: Mapping[Any, Any]) -> Training:
     """Of mlx-lm's trainer."""
     key, no_schedule = _key(content)
-    try:
+    with at(key):
         schedule = from_config(content[key])
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{key}: {error}") from error
     iters, no_iters = _iters(content)
     accumulation = max(_count(key, content, 1) for key in _ACCUMULATION)
     if iters is not None and iters < accumulation:
@@ -83,7 +83,7 @@ def _key(content: Mapping[Any, Any]) -> tuple[str, list[str]]:
     """Where the rate stands, and a note if that is no schedule."""
     if content.get(_SCHEDULE) is not None:
         return _SCHEDULE, []
-    similar = get_close_matches(_SCHEDULE, [key for key in content if isinstance(key, str)], 1)
+    similar = get_close_matches(_SCHEDULE, [key for key in content if isinstance(key, str) and key != _SCHEDULE], 1)
     meant = f" Is {similar[0]!r} meant to be it?" if similar else ""
     if content.get("learning_rate") is None:
         raise ValueError(f"there is neither learning_rate nor lr_schedule.{meant}")
@@ -101,4 +101,8 @@ def _iters(content: Mapping[Any, Any]) -> tuple[int | None, list[str]]:
 
 def _count(key: str, content: Mapping[Any, Any], default: int) -> int:
     value: Any = content.get(key)
-    return default if value is None else static(key, count(key, value_of(value)))
+    if value is None:
+        return default
+    with at(key):
+        number = value_of(value)
+    return static(key, count(key, number))

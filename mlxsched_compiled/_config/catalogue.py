@@ -64,8 +64,10 @@ def usage(name: str) -> str:
 
 
 def nearest(word: str, known: Collection[str]) -> str:
-    """A question, if a known word is like this one."""
-    similar = get_close_matches(word, known, 1)
+    """A question, if a known word is like this one: almost the same, longer or shorter by words, or else alike."""
+    similar = get_close_matches(word, known, 1, cutoff=0.8)
+    similar += [k for k in known if k.startswith(f"{word}_") or word.startswith(f"{k}_")]
+    similar += get_close_matches(word, known, 1)
     return f" Did you mean {similar[0]!r}?" if similar else ""
 
 

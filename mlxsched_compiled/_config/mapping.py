@@ -36,7 +36,7 @@ def value_of(config: Any, is_word: bool = False) -> Any:
 
 def _schedule(config: Mapping[Any, Any]) -> Schedule:
     name = _name(config)
-    with _at("name"):
+    with at("name"):
         known = parameters(name)
     given = _given(name, known, config)
     extra_step = "total_steps" not in given  # the first rate lasts one step more after mlx-lm's warmup
@@ -95,12 +95,12 @@ def _arguments(known: Mapping[str, Parameter], config: Mapping[str, Any]) -> lis
 
 
 def _value_at(place: str, value: Any, is_word: bool) -> Any:
-    with _at(place):
+    with at(place):
         return value_of(value, is_word)
 
 
 @contextmanager
-def _at(place: str) -> Iterator[None]:
+def at(place: str) -> Iterator[None]:
     """Says in errors where it is."""
     try:
         yield

@@ -9,7 +9,7 @@ from .curve import Curve
 
 _HEIGHT = 12
 """Lines of a picture, without its lower axis..."""
-_NARROWEST = 20
+_NARROWEST = 6
 """...and the fewest characters of one."""
 _MARKS = "*o+x#@%&"
 _BRAILLE = 0x2800
