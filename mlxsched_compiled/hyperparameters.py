@@ -75,6 +75,8 @@ def scheduled(optimizer_class: type[O], /, **arguments: Any) -> O:
         raise TypeError(
             "optimizer_class must not be MultiOptimizer: make the optimizers that it is given by scheduled."
         )
+    if issubclass(optimizer_class, _Scheduled):  # the type of what was made here before
+        optimizer_class = next(each for each in optimizer_class.__mro__ if not issubclass(each, _Scheduled))
     parameters = _parameters(optimizer_class)
     known = [name for name, parameter in parameters.items() if _is_numeric(parameter)]
     for name, value in arguments.items():

@@ -162,6 +162,14 @@ def test_the_value_of_the_step_is_in_the_state_and_in_the_attribute(
     assert type(optimizer).__name__ == case[0].__name__
 
 
+def test_the_type_of_one_makes_another() -> None:
+    optimizer = scheduled(optim.AdamW, learning_rate=1e-3, weight_decay=_up(0.1, 0.2))
+    another = scheduled(type(optimizer), learning_rate=1e-3, betas=[0.9, _up(0.9, 0.99)])
+    assert isinstance(another, optim.AdamW)
+    assert another.weight_decay == 0.01
+    assert repr(copy.deepcopy(another)).startswith("scheduled(AdamW, learning_rate=0.001, betas=[0.9, linear")
+
+
 def test_it_prints_as_the_call_that_made_it() -> None:
     optimizer = scheduled(optim.AdamW, learning_rate=1e-3, weight_decay=ours.cosine_decay(0.1, 9), betas=[0.9, 0.99])
     text = "scheduled(AdamW, learning_rate=0.001, weight_decay=cosine_decay(init=0.1, decay_steps=9, end=0.0), "
