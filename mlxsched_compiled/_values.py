@@ -14,9 +14,10 @@ import mlx.core as mx
 
 from ._carried import Several
 from ._checks import finite
-from ._data import as_data, is_frozen, is_traced
+from ._data import as_data
 from ._fusion import in_lanes, lanes_fit
 from ._graph import applied
+from ._traces import is_frozen, is_traced
 from ._weak import Expression, Weak, evaluated
 from .schedule import Schedule, check_not_constant
 

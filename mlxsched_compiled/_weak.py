@@ -13,7 +13,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ._data import is_concrete
+from ._traces import is_concrete
 
 _Method = Callable[["Weak", Any], Any]
 Expression = tuple[tuple[Callable[..., Any], float | None, bool], ...]

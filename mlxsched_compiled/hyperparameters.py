@@ -7,15 +7,14 @@ in place of the attributes.
 
 from __future__ import annotations
 
-import numbers
 from functools import cache
 from typing import Any, TypeVar
 
 import mlx.core as mx
 from mlx.optimizers import MultiOptimizer, Optimizer
 
+from ._arguments import check, elements_of, is_number, is_numeric, parameters_of
 from ._carried import carry, check_names
-from ._checks import finite
 from ._kernels import nodes
 from ._undo import contents, refill, set_random_key
 from ._values import Hyperparameter, Number, OnSchedule, Values, from_portable
@@ -77,20 +76,21 @@ def scheduled(optimizer_class: type[O], /, **arguments: Any) -> O:
         )
     if issubclass(optimizer_class, _Scheduled):  # the type of what was made here before
         optimizer_class = next(each for each in optimizer_class.__mro__ if not issubclass(each, _Scheduled))
-    parameters = _parameters(optimizer_class)
-    known = [name for name, parameter in parameters.items() if _is_numeric(parameter)]
+    parameters = parameters_of(optimizer_class)
+    known = [name for name, parameter in parameters.items() if is_numeric(parameter)]
     for name, value in arguments.items():
-        _check(optimizer_class.__name__, name, value, parameters, known)
+        check(optimizer_class.__name__, name, value, parameters, known)
     # MLX itself has the learning rate in the state.
-    given = [name for name, value in arguments.items() if name in known and _is_number(parameters[name], value)]
+    given = [name for name, value in arguments.items() if name in known and is_number(parameters[name], value)]
     candidates = [name for name in given if name != "learning_rate"]
     optimizer, kept = _made(optimizer_class, arguments, candidates)
-    names = [n for n in candidates if n in kept and _elements(kept[n]) == _elements(_for_constructor(n, arguments[n]))]
+    passed = {name: elements_of(_for_constructor(name, arguments[name])) for name in candidates}
+    names = [name for name in candidates if name in kept and elements_of(kept[name]) == passed[name]]
     if names != candidates:  # the others are for the class to compute with, and for MLX to schedule
         optimizer, _ = _made(optimizer_class, arguments, names)
     for name in candidates:
         followed = [*map(id, optimizer._schedulers.values())]
-        if name not in names and any(callable(v) and id(v) not in followed for v in _elements(arguments[name])):
+        if name not in names and any(callable(v) and id(v) not in followed for v in elements_of(arguments[name])):
             raise TypeError(
                 f"{name} of {optimizer_class.__name__} cannot be scheduled: the constructor does not keep what it is "
                 f"given in an attribute of that name."
@@ -239,14 +239,14 @@ class _Scheduled:
         if its.in_constructor is not None:
             its.in_constructor[name] = value
             return
-        parameters = _parameters(its.optimizer_class)
-        _check(its.optimizer_class.__name__, name, value, parameters, [name])
+        parameters = parameters_of(its.optimizer_class)
+        check(its.optimizer_class.__name__, name, value, parameters, [name])
         self._put(name, value)
 
     def _put(self, name: str, value: Any) -> None:
         """Makes ``value`` the hyperparameter. A number in a number's place becomes its schedule's coefficient."""
         its = self._hyperparameters
-        elements = _elements(value)
+        elements = elements_of(value)
         before = its.values[name].hyperparameters if name in its.values else [None] * len(elements)
         present = [_changed(name, *each) for each in zip(before, elements, strict=True)]
         if present != before:
@@ -316,74 +316,6 @@ def _derived(optimizer_class: type[Optimizer], names: tuple[str, ...]) -> type[O
 
 def _attribute(name: str) -> property:
     return property(lambda self: self._get(name), lambda self, value: self._set(name, value))
-
-
-def _parameters(optimizer_class: type[Optimizer]) -> dict[str, Any]:
-    """Those of the constructor, and where it passes others on, of those that it derives from."""
-    from inspect import Parameter, signature  # slow to import, as difflib below
-
-    found: dict[str, Any] = {}
-    for each in optimizer_class.__mro__:
-        if "__init__" in vars(each):
-            parameters = list(signature(each.__init__).parameters.values())[1:]  # type: ignore[misc]
-            for parameter in parameters:
-                if parameter.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL):
-                    found.setdefault(parameter.name, parameter)
-            if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
-                break
-    return found
-
-
-def _is_numeric(parameter: Any) -> bool:
-    """Whether a hyperparameter is a number, or a list of them, rather than structure: True, or how many times."""
-    if isinstance(parameter.default, (bool, str)):
-        return False
-    annotation = parameter.annotation
-    return annotation is parameter.empty or any(word in str(annotation) for word in ("float", "array", "Any"))
-
-
-def _is_number(parameter: Any, value: Any) -> bool:
-    """Whether an argument is one, or a schedule in its place. If the class does not say, a function is a function."""
-    if value is None:
-        return False
-    says_nothing = parameter.annotation is parameter.empty and parameter.default in (None, parameter.empty)
-    kinds = (Schedule, mx.array, numbers.Number)
-    return not says_nothing or all(isinstance(element, kinds) for element in _elements(value))
-
-
-def _check(class_name: str, name: str, value: Any, parameters: dict[str, Any], known: list[str]) -> None:
-    if name not in parameters:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, parameters, 1)
-        hint = f" Is it {near[0]}?" if near else ""
-        raise TypeError(f"{class_name} has no argument {name}.{hint} {_listing(known)}")
-    elements = _elements(value)
-    if name not in known:
-        if any(callable(element) and not isinstance(element, type) for element in elements):
-            raise TypeError(
-                f"{name} of {class_name} is not a number but structure: part of the graph. {_listing(known)}"
-            )
-        return
-    if name == "learning_rate" or not _is_number(parameters[name], value):
-        return
-    default = parameters[name].default
-    if isinstance(default, (list, tuple)):
-        if not isinstance(value, (list, tuple)) or len(value) != len(default):
-            raise TypeError(f"{name} of {class_name} must be a list of {len(default)}, but got {value!r}.")
-    elif isinstance(default, (int, float)) and isinstance(value, (list, tuple)):
-        raise TypeError(f"{name} of {class_name} must be a number or a schedule, but got {value!r}.")
-    for i, element in enumerate(elements):
-        if not callable(element):
-            finite(f"{name}[{i}]" if isinstance(value, (list, tuple)) else name, element)
-
-
-def _listing(known: list[str]) -> str:
-    return f"What can be scheduled: {', '.join(known)}."
-
-
-def _elements(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _changed(name: str, before: Hyperparameter | None, value: Any) -> Hyperparameter:

@@ -15,9 +15,9 @@ import mlx.core as mx
 from ._bound import Bound, Operand, as_bound, composite
 from ._call import Call
 from ._checks import Number, count, finite, is_fractional, measured
-from ._data import is_frozen
 from ._graph import Graph, Inlined, inlined
 from ._rates import Function, types_of
+from ._traces import is_frozen
 
 
 class Schedule(Bound):

@@ -639,6 +639,35 @@ def test_what_a_class_passes_on_under_another_name(way: Callable[..., Step]) -> 
     assert scheduled(PassesOn, lr=0.125).learning_rate.item() == 0.125
 
 
+class TakesFunctions(optim.SGD):
+    """Says of its arguments which are functions, and that one is either."""
+
+    def __init__(
+        self,
+        learning_rate: float | Callable[[mx.array], mx.array],
+        momentum: float | Callable[[mx.array], mx.array] = 0.5,
+        transform: Callable[[mx.array], mx.array] | None = None,
+        wants: Callable[[str, mx.array], bool] = lambda name, weight: True,
+        times: int = 1,
+    ) -> None:
+        super().__init__(learning_rate, momentum=momentum)  # type: ignore[arg-type]
+        self.transform = transform
+        self.wants = wants
+        self.times = times
+
+
+def test_functions_that_are_no_schedules() -> None:
+    optimizer: Any = scheduled(TakesFunctions, learning_rate=0.1, transform=abs, wants=max, momentum=lambda t: 0.25 * t)
+    assert (optimizer.transform, optimizer.wants) == (abs, max)
+    Training(WAYS["eager"], optimizer=optimizer).train(3)
+    assert optimizer.momentum == 0.5
+    for name in ("transform", "wants", "times"):
+        with pytest.raises(TypeError, match=f"{name} .*structure.*: learning_rate, momentum\\."):
+            scheduled(TakesFunctions, learning_rate=0.1, **{name: _up(0, 1)})
+    with pytest.raises(TypeError, match=r"times .*structure"):
+        scheduled(TakesFunctions, learning_rate=0.1, times=abs)
+
+
 @requires_compile
 @pytest.mark.parametrize("captures_model", [False, True])
 @pytest.mark.parametrize("is_scheduled", [False, True])
