@@ -36,6 +36,14 @@ def refill(container: Any, content: Any) -> None:
         container[:] = content
 
 
+def replace_arrays(container: Any, function: Callable[[mx.array], mx.array]) -> None:
+    """Puts something else in the place of each array of a dict or a list."""
+    if not isinstance(container, set):
+        for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
+            if isinstance(value, mx.array):
+                container[key] = function(value)
+
+
 def restorer(guards: Guards) -> Callable[[], None]:
     """What puts optimizers back to before they were initialized."""
     before = list(contents(guards.trees))

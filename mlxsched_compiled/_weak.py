@@ -61,7 +61,7 @@ class Weak(mx.array):
         # Of an expression, most often an operator makes another or reads it in a type; then this is not computed.
         seen = value.astype(dtype) if expression else self._in(dtype)
         super().__init__(0.0, seen.dtype)
-        self[...] = seen  # mx.array(seen) would be a copy, and a kernel where a function of MLX sees it
+        self[()] = seen  # mx.array(seen) would be a copy, and a kernel where a function of MLX sees it
 
     def __repr__(self) -> str:
         return f"{self.value.item():.7g}" if is_concrete(self.value) else repr(self.value)

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 import mlx.core as mx
 from mlx.optimizers import MultiOptimizer, Optimizer
+from mlx.utils import tree_map
 
 from ._arguments import check, elements_of, is_number, is_numeric, parameters_of
 from ._carried import carry, check_names
 from ._kernels import nodes
-from ._undo import contents, refill, set_random_key
+from ._undo import contents, refill, replace_arrays, set_random_key
 from ._values import Hyperparameter, Number, OnSchedule, Values, from_portable
 from .schedule import Schedule
 
@@ -149,7 +150,10 @@ class _Scheduled:
         before, key = [*contents(vars(self))], random[0]
         its.is_tried = True
         try:
-            its.reads_step = _MARK in nodes(self.apply_gradients(parameters, parameters))
+            for container, _ in before:
+                replace_arrays(container, mx.array)  # by copies: an update may work in place
+            gradients, parameters = tree_map(mx.array, parameters), tree_map(mx.array, parameters)
+            its.reads_step = _MARK in nodes(self.apply_gradients(gradients, parameters))
         except Exception:  # its next update will say so; until then, all is computed in the graph
             its.reads_step = True
         finally:

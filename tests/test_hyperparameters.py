@@ -31,6 +31,7 @@ from .training import (
     batches,
     bits,
     by_hand,
+    flat,
     mlp,
     mse,
     with_all_ways,
@@ -702,10 +703,10 @@ def test_numbers_that_no_step_captures_are_data(tmp_path: Path) -> None:
             parameters = {"w": mx.ones(3)}
             optimizer.init(parameters)
             state = {"step": optimizer.state["step"]}
-            def update(parameters, state):
+            def update(gradients, parameters, state):
                 optimizer.state["step"] = state["step"]
-                return optimizer.apply_gradients(parameters, parameters)
-            print(mx.compile(update)(parameters, state)["w"][0].item())
+                return optimizer.apply_gradients(gradients, parameters)
+            print(mx.compile(update)({"w": mx.ones(3)}, parameters, state)["w"][0].item())
             optimizer.state["step"] = state["step"]
             try:
                 optimizer.weight_decay = 0.75
@@ -807,3 +808,42 @@ def test_a_gradient_through_an_update_freezes_nothing() -> None:
     optimizer.weight_decay = 0.3
     assert float(optimizer.weight_decay) == pytest.approx(0.3)
     assert plateau(0).item() == pytest.approx(0.05)
+
+
+class InPlace(optim.Optimizer):
+    """Works in place on all that it is given, as MLX's SGD did up to 0.32.1 on gradients."""
+
+    def __init__(self, learning_rate: Any, weight_decay: float = 0.1, momentum: float = 0.9) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._maybe_schedule("learning_rate", learning_rate)
+        self.weight_decay = weight_decay
+        self.momentum = momentum
+        self.total = mx.array(0.0)
+        self.totals = [mx.array(0.0)]
+
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
+        state["v"] = mx.zeros_like(parameter)
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        gradient += self.weight_decay * parameter
+        state["v"] *= self.momentum
+        state["v"] += gradient
+        self.total += mx.sum(gradient).astype(mx.float32)
+        self.totals[0] += 1
+        parameter -= self.learning_rate.astype(gradient.dtype) * state["v"]
+        return parameter
+
+
+@pytest.mark.parametrize("optimizer_class", [InPlace, optim.SGD, optim.Adafactor])
+def test_an_update_that_is_only_looked_at_changes_no_array(optimizer_class: Any) -> None:
+    """Neither weights nor state nor attributes, whatever is done in place, and however often it is looked at."""
+    arguments = {"weight_decay": _up(0.1, 0.2), **({} if optimizer_class is optim.Adafactor else {"momentum": 0.9})}
+    optimizer: Any = scheduled(optimizer_class, learning_rate=RATE, **arguments)
+    training = Training(WAYS["eager"], optimizer=optimizer).train(2)
+    state = [training.model.parameters(), optimizer.state, *map(vars(optimizer).get, ("total", "totals"))]
+    state = [each for each in state if each is not None]
+    before, objects = bits(*state), [id(array) for _, array in flat(state)]
+    for _ in range(3):
+        optimizer.init(training.model.trainable_parameters())
+    assert bits(*state) == before
+    assert [id(array) for _, array in flat(state)] == objects
