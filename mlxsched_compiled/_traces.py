@@ -20,7 +20,11 @@ def is_concrete(array: mx.array) -> bool:
 
 
 class _Probe(threading.local):
-    """A compiled function that does nothing. MLX runs its Python again for what is in a trace, and mostly not else."""
+    """A compiled function that does nothing. MLX runs its Python again for what is in a trace, and mostly not else.
+
+    Not for all of that: what a gradient within the trace was taken of does not count any more. It is a hint, which
+    spares an eager loop from evaluating its gradients to find out.
+    """
 
     def __init__(self) -> None:
         self._runs = 0
@@ -39,25 +43,20 @@ class _Probe(threading.local):
 _probe = _Probe()
 
 
-def is_traced(array: mx.array) -> bool:
-    """The opposite of ``is_concrete``, which as a rule does not evaluate what is concrete."""
-    # Python runs too for the first array of a kind, under mx.grad, and where compilation is disabled.
-    return _probe.runs_for(array) and not is_concrete(array)
-
-
 _NEAR = 6
 """Within as many frames an optimizer calls its schedulers."""
 
 
-def is_frozen(step: mx.array) -> bool:
-    """Whether an optimizer is at this step in a trace to which it is a constant, and so all that follows from it."""
+def is_update_traced() -> bool:
+    """Whether an optimizer that calls its schedulers is given gradients that are in a trace. Evaluates nothing else."""
     frame: FrameType | None = sys._getframe(1)
     for _ in range(_NEAR):
         if frame is None:
             break
         if frame.f_code.co_name == "apply_gradients":
             gradient = _first_array(frame.f_locals.get("gradients"))
-            return gradient is not None and is_traced(gradient) and not is_traced(step)
+            # Python runs too for the first array of a kind, under mx.grad, and where compilation is disabled.
+            return gradient is not None and _probe.runs_for(gradient) and not is_concrete(gradient)
         frame = frame.f_back
     return False
 

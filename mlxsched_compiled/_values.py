@@ -17,7 +17,7 @@ from ._checks import finite
 from ._data import as_data
 from ._fusion import in_lanes, lanes_fit
 from ._graph import applied
-from ._traces import is_frozen, is_traced
+from ._traces import is_concrete, is_update_traced
 from ._weak import Expression, Weak, evaluated
 from .schedule import Schedule, check_not_constant
 
@@ -107,18 +107,18 @@ class Number(Hyperparameter):
         return self._state[0]
 
     def begin(self, step: mx.array) -> mx.array:
-        value, *others = self._in_trace(step)
+        value, *others = self._inputs()
         self.present = dict(zip(self.readings, others, strict=True))
         return value
 
     def lay_out(self) -> None:
         self._state.extend(self._arrays()[len(self._state) :])
 
-    def _in_trace(self, step: mx.array) -> list[mx.array]:
-        in_trace = is_traced(step)
-        if not is_traced(self._state[0]):
-            self._is_constant |= in_trace or is_frozen(step)
-        return as_data(self._state) if in_trace or self._is_constant else self._state
+    def _inputs(self) -> list[mx.array]:
+        if not is_update_traced():
+            return self._state
+        self._is_constant |= is_concrete(self._state[0])
+        return as_data(self._state)
 
     def _arrays(self) -> list[mx.array]:
         return [self._array(*reading) for reading in [(_ITSELF, mx.float32), *self.readings]]

@@ -17,7 +17,7 @@ from ._call import Call
 from ._checks import Number, count, finite, is_fractional, measured
 from ._graph import Graph, Inlined, inlined
 from ._rates import Function, types_of
-from ._traces import is_frozen
+from ._traces import is_concrete, is_update_traced
 
 
 class Schedule(Bound):
@@ -104,8 +104,8 @@ class Schedule(Bound):
         """
         if not isinstance(step, mx.array):
             step = _steps(step)
-        elif is_frozen(step):
-            self._is_constant = True
+        elif get_ident() not in _listeners and is_update_traced() and is_concrete(step):
+            self._is_constant = True  # as is all that follows from the step
         if _listeners:
             _listeners.get(get_ident(), []).append(self)
         try:

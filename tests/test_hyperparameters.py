@@ -847,3 +847,25 @@ def test_an_update_that_is_only_looked_at_changes_no_array(optimizer_class: Any)
         optimizer.init(training.model.trainable_parameters())
     assert bits(*state) == before
     assert [id(array) for _, array in flat(state)] == objects
+
+
+@pytest.mark.parametrize("way", [*TOOLS.values(), by_hand], ids=[*TOOLS, "by hand"])
+def test_a_loss_that_reads_the_step_freezes_nothing(way: Callable[..., Step]) -> None:
+    """Nor does dropout, for which the tools trace again."""
+    mx.random.seed(3)
+    rate, decay = _up(0.01, 0.02), _up(0.1, 0.2)
+    optimizer: Any = scheduled(optim.AdamW, learning_rate=rate, weight_decay=decay, betas=[0.9, 0.99])
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.2), nn.Linear(8, 2))
+
+    def loss_fn(model: nn.Module, x: mx.array, y: mx.array) -> mx.array:
+        loss: mx.array = mse(model, x, y) * (1 + rate(optimizer.step)) * (1 + optimizer.step)
+        return loss
+
+    training = Training(way, model, optimizer, loss_fn).train(2)
+    rate.retune(end=0.5)
+    decay.retune(end=0.7)
+    optimizer.betas = [0.5, 0.75]
+    training.train(1)
+    assert optimizer.learning_rate.item() == rate(2).item()
+    assert optimizer.weight_decay == decay(2).item()
+    assert optimizer.betas == (0.5, 0.75)
