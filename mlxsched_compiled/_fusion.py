@@ -6,7 +6,7 @@ into many kernels. A view in the right place avoids that. Graphs are traced for 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +14,7 @@ import mlx.core as mx
 
 from ._kernels import LAUNCH_NOTHING, nodes
 from ._rates import Compound, RateFunction, Structure, Types, fitted, functions_in
+from ._weak import Expression, evaluated
 
 
 def laid_out(rate: RateFunction, types: Types, *, counts: bool = True) -> RateFunction:
@@ -77,18 +78,24 @@ class _Late(Structure):
         return mx.where(step + 1 > 0, rate, rate)
 
 
-def with_complement(rate: mx.array) -> mx.array:
-    """A rate, given in two equal lanes, and in the second of them 1 minus it."""
-    return mx.where(mx.array([False, True]), 1 - rate, rate)
+def in_lanes(rate: mx.array, expressions: Sequence[Expression]) -> mx.array:
+    """A rate, given in as many equal lanes as there are expressions, and in each of them an expression of it."""
+    lanes = rate
+    for i, expression in enumerate(expressions):
+        if expression:
+            its_lane = mx.array([lane == i for lane in range(len(expressions))])
+            lanes = mx.where(its_lane, evaluated(expression, rate), lanes)
+    return lanes
 
 
-def complement_fits(rate: RateFunction, types: Types) -> bool:
+@lru_cache(maxsize=1024)
+def lanes_fit(rate: RateFunction, types: Types, expressions: tuple[Expression, ...]) -> bool:
     """Whether that takes no more kernels than the rate alone."""
     if functions_in(rate):
         return True
     cut = _cut(rate, types)
-    both = _nodes(lambda rate, *inputs: with_complement(rate(*inputs)), cut, types)
-    return _launched(both) <= _kernels(cut, types)
+    lanes = _nodes(lambda rate, step, *inputs: in_lanes(rate(step, *inputs), expressions), cut, types)
+    return _launched(lanes) <= _kernels(cut, types)
 
 
 def _in_update(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:

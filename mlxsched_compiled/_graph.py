@@ -11,9 +11,10 @@ import weakref
 
 import mlx.core as mx
 
-from ._data import as_data, is_concrete
+from ._data import as_data
 from ._fusion import laid_out
 from ._rates import Function, RateFunction, fitted, functions_in, types_of
+from ._traces import is_concrete
 
 _MOST = 256
 """Graphs that a thread remembers. Schedules in use have theirs whatever happens here."""

@@ -14,7 +14,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from ._data import as_data, is_concrete, is_look
+from ._data import as_data
+from ._traces import is_concrete, is_look
 
 RateFunction = Callable[..., mx.array]
 Part = Callable[[mx.array], mx.array]

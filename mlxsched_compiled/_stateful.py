@@ -20,8 +20,8 @@ from mlx.nn import Module
 from mlx.utils import tree_flatten
 
 from ._carried import schedules_of
-from ._data import is_concrete, is_look
 from ._guards import Guards
+from ._traces import is_concrete, is_look
 from ._undo import contents, refill, restorer, set_random_key
 from .schedule import Schedule, called_schedules
 

@@ -11,11 +11,13 @@ from ._guards import Guards
 
 
 def contents(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Each dict and list of a tree, with a copy of what is in it."""
+    """Each dict, list and set of a tree, with a copy of what is in it."""
     if isinstance(node, dict):
         yield node, dict(node)
         for value in node.values():
             yield from contents(value)
+    elif isinstance(node, set):
+        yield node, set(node)
     elif isinstance(node, (list, tuple)):
         if isinstance(node, list):
             yield node, list(node)
@@ -32,6 +34,14 @@ def refill(container: Any, content: Any) -> None:
         container.update(content)
     else:
         container[:] = content
+
+
+def replace_arrays(container: Any, function: Callable[[mx.array], mx.array]) -> None:
+    """Puts something else in the place of each array of a dict or a list."""
+    if not isinstance(container, set):
+        for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
+            if isinstance(value, mx.array):
+                container[key] = function(value)
 
 
 def restorer(guards: Guards) -> Callable[[], None]:

@@ -17,6 +17,7 @@ from ._call import Call
 from ._checks import Number, count, finite, is_fractional, measured
 from ._graph import Graph, Inlined, inlined
 from ._rates import Function, types_of
+from ._traces import is_concrete, is_update_traced
 
 
 class Schedule(Bound):
@@ -103,6 +104,8 @@ class Schedule(Bound):
         """
         if not isinstance(step, mx.array):
             step = _steps(step)
+        elif get_ident() not in _listeners and is_update_traced() and is_concrete(step):
+            self._is_constant = True  # as is all that follows from the step
         if _listeners:
             _listeners.get(get_ident(), []).append(self)
         try:
@@ -253,13 +256,7 @@ class Schedule(Bound):
 
     def _become(self, made: Bound, its_call: Call, undo: list[Callable[[], None]]) -> None:
         """Takes over what ``its_call`` has ``made``, and has what is made of this schedule made again."""
-        if self._is_constant:
-            raise ValueError(
-                f"{self.__name__} cannot be retuned, and cannot observe: it is part of a function of mx.compile (or "
-                f"mx.vmap) that does not have its state as an input, and would go on with the old numbers. Either let "
-                f"mx.compile(..., inputs=[..., schedule.state]) capture it, before the first call, or train with "
-                f"compiled_step or compiled_update."
-            )
+        check_not_constant(self.__name__, self._is_constant)
         if made.structure != self.structure or made._types != self._types:
             raise ValueError(
                 f"{made} is compiled differently from {self}: not its numbers alone are others, but what is computed "
@@ -351,6 +348,17 @@ _OPERATIONS: dict[Any, Callable[..., mx.array]] = {
     operator.neg: lambda step, parts: -parts[0](step),
 }
 """The rate that an operator makes of rates."""
+
+
+def check_not_constant(name: str, is_constant: bool) -> None:
+    """Refuses to change what a graph has as a constant."""
+    if is_constant:
+        raise ValueError(
+            f"{name} cannot be retuned, and cannot observe: it is part of a function of mx.compile (or mx.vmap) that "
+            f"does not have its state as an input, and would go on with the old numbers. Either let "
+            f"mx.compile(..., inputs=[..., schedule.state]) capture it, before the first call, or train with "
+            f"compiled_step or compiled_update."
+        )
 
 
 @contextmanager
