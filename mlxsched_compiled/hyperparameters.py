@@ -125,7 +125,7 @@ class _Hyperparameters:
         self.kept_in: dict[str, str] = {}
         """The names of those that properties of the class keep in other attributes, by these."""
         self.dtype: mx.Dtype | None = None
-        """Of the gradient at hand, in an update."""
+        """Of the parameter or gradient at hand, where one is initialized or updated."""
         self.is_tried = False
         """Whether the update is only to find out what it reads."""
         self.reads_step = False
@@ -183,6 +183,15 @@ class _Scheduled:
             for values in its.values.values():
                 values.end()
         return updated
+
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
+        """Initializes the state of one parameter."""
+        its = self._hyperparameters
+        its.dtype = parameter.dtype
+        try:
+            super().init_single(parameter, state)  # type: ignore[misc]
+        finally:
+            its.dtype = None
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
         """The update of one parameter."""
