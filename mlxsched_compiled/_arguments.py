@@ -31,8 +31,11 @@ def parameters_of(optimizer_class: type[Optimizer]) -> dict[str, Any]:
 
 def is_numeric(parameter: Any) -> bool:
     """Whether a hyperparameter is a number, or a list of them, rather than structure: True, or how many times."""
-    if isinstance(parameter.default, (bool, str)):
+    defaults = [each for each in elements_of(parameter.default) if each is not parameter.empty]
+    if any(isinstance(each, (bool, str)) or callable(each) for each in defaults):
         return False
+    if any(isinstance(each, float) for each in defaults):
+        return True
     annotation = _FUNCTION.sub("", str(parameter.annotation))
     says_nothing = parameter.annotation is parameter.empty
     return says_nothing or any(word in annotation for word in ("float", "array", "Any"))
@@ -68,7 +71,7 @@ def check(class_name: str, name: str, value: Any, parameters: dict[str, Any], kn
                 f"{name} of {class_name} is not a number but structure: part of the graph. {_listing(known)}"
             )
         return
-    if name == "learning_rate" or not is_number(parameters[name], value):
+    if not is_number(parameters[name], value):
         return
     default = parameters[name].default
     if isinstance(default, (list, tuple)):

@@ -122,8 +122,10 @@ class _Hyperparameters:
         self.values: dict[str, Values] = {}
         self.in_constructor: Any = {}
         """The attributes that the constructor has set; None when it is done."""
+        self.kept_in: dict[str, str] = {}
+        """The names of those that properties of the class keep in other attributes, by these."""
         self.dtype: mx.Dtype | None = None
-        """Of the gradient at hand, in an update."""
+        """Of the parameter or gradient at hand, where one is initialized or updated."""
         self.is_tried = False
         """Whether the update is only to find out what it reads."""
         self.reads_step = False
@@ -181,6 +183,15 @@ class _Scheduled:
             for values in its.values.values():
                 values.end()
         return updated
+
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
+        """Initializes the state of one parameter."""
+        its = self._hyperparameters
+        its.dtype = parameter.dtype
+        try:
+            super().init_single(parameter, state)  # type: ignore[misc]
+        finally:
+            its.dtype = None
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
         """The update of one parameter."""
@@ -242,10 +253,38 @@ class _Scheduled:
         its = self._hyperparameters
         if its.in_constructor is not None:
             its.in_constructor[name] = value
+            self._ask_class(name, value)
             return
         parameters = parameters_of(its.optimizer_class)
         check(its.optimizer_class.__name__, name, value, parameters, [name])
+        self._ask_class(name, _for_constructor(name, value))
         self._put(name, value)
+
+    def _ask_class(self, name: str, value: Any) -> None:
+        """Has a property of the class check a number. Where it keeps it, the hyperparameter stands from now on."""
+        its = self._hyperparameters
+        own = getattr(its.optimizer_class, name, None)
+        if not isinstance(own, property) or own.fset is None:
+            return
+        before = dict(vars(self))
+        try:
+            own.fset(self, value)
+            after = {n: v for n, v in vars(self).items() if n not in before or before[n] is not v}
+            if any(elements_of(each) != elements_of(value) for each in (*after.values(), getattr(super(), name))):
+                raise TypeError(
+                    f"{name} of {its.optimizer_class.__name__} cannot be scheduled: its property does not keep, or "
+                    f"give, the number itself."
+                )
+            its.kept_in.update(dict.fromkeys(after, name))
+        finally:
+            vars(self).clear()
+            vars(self).update(before)
+
+    def __getattr__(self, name: str) -> Any:
+        kept_in = self._hyperparameters.kept_in if "_hyperparameters" in vars(self) else {}
+        if name in kept_in:
+            return self._get(kept_in[name])
+        return getattr(super(), "__getattr__", super().__getattribute__)(name)
 
     def _put(self, name: str, value: Any) -> None:
         """Makes ``value`` the hyperparameter. A number in a number's place becomes its schedule's coefficient."""

@@ -232,7 +232,8 @@ class Schedule(Bound):
             if saved != self._types:
                 raise ValueError(
                     f"{self} cannot go on with the state of another schedule, which has {len(saved)} arrays of other "
-                    f"shapes or types. Leave the state out, and it starts as new."
+                    f"shapes or types. Leave the state out (of an optimizer's, what is under 'schedules'), and it "
+                    f"starts as new."
                 )
             with _all_or_nothing() as undo:
                 for schedule, at in self._observers:

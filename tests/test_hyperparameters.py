@@ -210,6 +210,21 @@ def test_a_step_by_hand_follows_at_every_shape() -> None:
         assert optimizer.learning_rate.item() == optimizer._schedulers["learning_rate"](step).item()
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["model first", "optimizer first"])
+@with_all_cases
+def test_a_step_by_hand_for_any_shape(case: Case, order: int) -> None:
+    """``shapeless``, of a model and an optimizer that can be compiled so."""
+    trainings = []
+    for way in ("eager", "by hand"):
+        training = Training(WAYS["eager"], _model(mx.bfloat16), _make(case, ours.cosine_decay(RATE, 20)))
+        training.optimizer.init(training.model.trainable_parameters())
+        if way == "by hand":
+            state = [training.model.state, training.optimizer.state][::order]
+            training.step = mx.compile(training.step, inputs=state, outputs=state, shapeless=True)
+        trainings.append(training.train(batches(3, dtype=mx.bfloat16)))
+    assert trainings[0].bits() == trainings[1].bits()
+
+
 @requires_compile
 @with_all_ways
 def test_numbers_are_data(way: Callable[..., Step]) -> None:
@@ -331,12 +346,21 @@ def test_a_state_without_schedules_is_adopted() -> None:
     assert training.optimizer.step.item() == 4
 
 
+def test_of_numbers_the_learning_rate_is_loaded() -> None:
+    """As always in MLX; the others are what the program says."""
+    saved = Training(WAYS["eager"], optimizer=scheduled(optim.AdamW, learning_rate=0.01, weight_decay=0.1)).train(1)
+    optimizer: Any = scheduled(optim.AdamW, learning_rate=0.02, weight_decay=0.2)
+    optimizer.state = dict(saved.optimizer.state)
+    Training(ours.compiled_step, saved.model, optimizer).train(1)
+    assert (optimizer.learning_rate.item(), float(optimizer.weight_decay)) == pytest.approx((0.01, 0.2))
+
+
 def test_a_state_of_another_schedule_is_refused() -> None:
     """Where metrics have done something that would be lost. Nothing has changed then."""
     saved: Any = scheduled(optim.SGD, learning_rate=ours.reduce_on_plateau(_up(0.1, 0.2))).state
     optimizer: Any = scheduled(optim.SGD, learning_rate=ours.reduce_on_plateau(0.1), momentum=0.9)
     before = optimizer.state
-    with pytest.raises(ValueError, match="cannot go on with the state of another schedule"):
+    with pytest.raises(ValueError, match=r"cannot go on with the state of another schedule.* under 'schedules'"):
         optimizer.state = saved
     assert optimizer.state is before
     optimizer.state = {name: value for name, value in saved.items() if name != "schedules"}
@@ -396,7 +420,7 @@ class Signed(optim.Optimizer):
         self.name = name
 
     def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
-        state["sum"] = mx.zeros_like(parameter)
+        state["sum"] = mx.full(parameter.shape, self.strength, parameter.dtype)  # of an array, full takes the type
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
         state["sum"] = state["sum"] * (1 - self.strength / 2) + gradient
@@ -413,15 +437,96 @@ class Renamed(Signed):
         self._hidden = hidden
 
 
+class Owned(optim.SGD):
+    """Has a property in the place of an attribute, which checks a number, and reads what that keeps."""
+
+    @property
+    def momentum(self) -> float:
+        """The number."""
+        return self._kept
+
+    @momentum.setter
+    def momentum(self, value: float) -> None:
+        if not 0 <= value < 1:
+            raise ValueError(f"momentum must be from 0 to below 1, but got {value}.")
+        self._kept = float(value)
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        updated: mx.array = super().apply_single((1 - self._kept) * gradient, parameter, state)
+        return updated
+
+
+class Doubled(Owned):
+    """Keeps something else in its property."""
+
+    @property
+    def momentum(self) -> float:
+        """The number."""
+        return self._kept / 2
+
+    @momentum.setter
+    def momentum(self, value: float) -> None:
+        self._kept = 2 * value
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_a_property_of_the_class(way: Callable[..., Step]) -> None:
+    case = (Owned, {"momentum": _up(0.5, 0.9)})
+    theirs = _attributes_set(case, mx.bfloat16, 4)
+    here = Training(way, _model(mx.bfloat16), _make(case)).train(batches(4, dtype=mx.bfloat16))
+    found = [[t.model.parameters(), _without_values(t.optimizer, case)] for t in (here, theirs)]
+    assert bits(found[0]) == bits(found[1])
+    optimizer = copy.deepcopy(here.optimizer)
+    assert float(optimizer.momentum) == pytest.approx(0.62)
+    with pytest.raises(ValueError, match="momentum must be from 0"):
+        optimizer.momentum = 2
+    with pytest.raises(AttributeError, match="has no attribute '_other'"):
+        optimizer._other  # noqa: B018
+    optimizer.momentum = 0.25
+    assert float(Training(WAYS["eager"], _model(), optimizer).train(1).optimizer.momentum) == 0.25
+
+
+def test_a_property_that_refuses() -> None:
+    with pytest.raises(ValueError, match=r"momentum must be from 0 to below 1, but got 2.0"):
+        scheduled(Owned, learning_rate=0.1, momentum=_up(2, 3))
+    with pytest.raises(TypeError, match=r"momentum of Doubled cannot be scheduled: .* property"):
+        scheduled(Doubled, learning_rate=0.1, momentum=_up(0.1, 0.2))
+
+
+class Annotated(Signed):
+    """Says of its numbers what one can say."""
+
+    def __init__(  # type: ignore[no-untyped-def]
+        self,
+        learning_rate: Any,
+        strength: "Strength" = 1.0,  # type: ignore[name-defined]  # noqa: F821, UP037
+        betas: tuple = (0.1, 0.2),  # type: ignore[type-arg]
+        names=("a", "b"),
+        combine=max,
+    ) -> None:
+        super().__init__(learning_rate, strength)
+        self.betas, self.names, self.combine = betas, names, combine
+
+
+def test_what_the_default_says() -> None:
+    """Rather than an annotation: which of the arguments are numbers."""
+    optimizer: Any = scheduled(
+        Annotated, learning_rate=0.1, strength=_up(0.1, 0.5), betas=[0.5, _up(0.1, 0.2)], names=["c"], combine=min
+    )
+    assert (repr(optimizer.betas), optimizer.names, optimizer.combine) == ("(0.5, 0.1)", ["c"], min)
+    with pytest.raises(TypeError, match=r"names of Annotated is not a number .*: learning_rate, strength, betas"):
+        scheduled(Annotated, learning_rate=0.1, names=[_up(0.1, 0.5)])
+
+
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
 @pytest.mark.parametrize("optimizer_class", [Signed, Renamed])
 def test_an_optimizer_of_ones_own(optimizer_class: Any, dtype: mx.Dtype) -> None:
     case = (optimizer_class, {"strength": _up(0.1, 0.5), "power": _up(2, 4)})
     data = batches(4, dtype=dtype)
-    found = [
-        Training(way, _model(dtype), _make(case)).train(data).bits() for way in (WAYS["eager"], ours.compiled_step)
-    ]
-    assert found[0] == found[1]
+    trainings = [Training(way, _model(dtype), _make(case)).train(data) for way in (WAYS["eager"], ours.compiled_step)]
+    assert trainings[0].bits() == trainings[1].bits()
+    parameters = trainings[0].model.parameters()
+    assert {kind.partition(" ")[0] for kind, _ in bits(parameters).values()} == {str(dtype)}
 
 
 @pytest.mark.parametrize(
@@ -468,6 +573,8 @@ def test_numbers_are_checked_by_the_class_and_at_assignment() -> None:
             scheduled(optim.RMSprop, learning_rate=0.1, alpha=alpha)
     with pytest.raises(ValueError, match="finite"):
         scheduled(optim.Adam, learning_rate=0.1, eps=float("nan"))
+    with pytest.raises(ValueError, match="learning_rate must be finite"):
+        scheduled(optim.Adam, learning_rate=float("nan"), eps=1e-8)
     with pytest.raises(ValueError, match="Nesterov"):
         scheduled(optim.SGD, learning_rate=0.1, momentum=0, nesterov=True)
     optimizer: Any = scheduled(optim.Adam, learning_rate=0.1, betas=[0.9, 0.99], eps=1e-8)
