@@ -17,7 +17,7 @@ from ._checks import finite
 from ._data import as_data
 from ._fusion import in_lanes, lanes_fit
 from ._graph import applied
-from ._traces import is_concrete, is_update_traced
+from ._traces import is_concrete, is_shapeless, is_update_traced
 from ._weak import Expression, Weak, evaluated
 from .schedule import Schedule, check_not_constant
 
@@ -156,7 +156,7 @@ class OnSchedule(Hyperparameter):
         return applied(self.schedule.structure, step, *self.schedule.state)
 
     def begin(self, step: mx.array) -> mx.array:
-        if self.merges:
+        if self.merges or is_shapeless():
             return self.schedule(step)
         # Of another shape than other schedules, it shares no operation with them: that would be one more kernel.
         shape = (1,) * self.place + (len(self.expressions),)
