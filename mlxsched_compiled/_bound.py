@@ -9,7 +9,7 @@ import mlx.core as mx
 
 from ._checks import Count, Number, finite
 from ._graph import applied
-from ._rates import Composite, Function, Part, RateFunction, Types, constant_rate
+from ._rates import Composite, Function, Part, RateFunction, Types, constant_rate, types_of
 
 Coefficient = float | int | mx.array
 Operand: TypeAlias = "Bound | Callable[[mx.array], Any] | Number"
@@ -46,7 +46,7 @@ class Bound:
     @property
     def _types(self) -> Types:
         """Shape and type of each coefficient."""
-        return tuple((c.shape, c.dtype) for c in self._state)
+        return types_of(self._state)
 
     @property
     def state(self) -> list[mx.array]:

@@ -5,6 +5,7 @@ A compiled step that captures ``optimizer.state`` has them as inputs then, and s
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import mlx.core as mx
@@ -31,6 +32,14 @@ class Several:
 
     def __call__(self, step: mx.array) -> list[mx.array]:
         return [schedule(step) for schedule in self.schedules]
+
+
+def schedules_of(optimizers: Iterable[Any]) -> Iterator[Schedule]:
+    """The schedules that optimizers were given."""
+    for optimizer in optimizers:
+        for scheduler in getattr(optimizer, "_schedulers", {}).values():
+            several = getattr(scheduler, "schedules", [scheduler])  # of a list of hyperparameters
+            yield from (schedule for schedule in several if isinstance(schedule, Schedule))
 
 
 def carry(schedulers: dict[str, Any], state: dict[str, Any]) -> None:

@@ -49,7 +49,10 @@ def measured(metric: Any) -> mx.array:
         return array
     if _is_no_number(metric) or not hasattr(metric, "__float__"):
         raise TypeError(f"metric must be a number, but got {metric!r}.")
-    return mx.array(float(metric), mx.float32)
+    try:
+        return mx.array(float(metric), mx.float32)
+    except OverflowError:  # of an int
+        return mx.array(math.inf if metric > 0 else -math.inf)
 
 
 def positive(name: str, value: Any) -> Number:
@@ -127,13 +130,15 @@ def flag(name: str, value: Any) -> bool:
 
 
 def _is_no_number(value: Any) -> bool:
-    """Whether ``value`` is a bool (NumPy's too), a text or an array, which Python would or might take for numbers."""
+    """Whether ``value`` is a bool, a text (NumPy's too) or an array, which Python would or might take for numbers."""
     if isinstance(value, (bool, str, bytes)) or getattr(value, "ndim", 0) > 0:
         return True
-    return getattr(getattr(value, "dtype", None), "kind", None) == "b"
+    return getattr(getattr(value, "dtype", None), "kind", "f") not in "fiu"
 
 
 def _scalar(name: str, value: mx.array, dtype: mx.Dtype) -> mx.array:
     if value.ndim != 0:
         raise ValueError(f"{name} must be a number or a 0-d array, but got shape {value.shape}.")
+    if mx.issubdtype(value.dtype, mx.complexfloating):
+        raise TypeError(f"{name} must be a real number, but got {value!r}.")
     return value.astype(dtype)

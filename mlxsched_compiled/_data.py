@@ -14,14 +14,7 @@ from types import FrameType
 
 import mlx.core as mx
 
-
-def is_concrete(array: mx.array) -> bool:
-    """Whether ``array`` has a value now, rather than stand for one inside a trace."""
-    try:
-        mx.eval(array)
-    except (ValueError, RuntimeError):
-        return False
-    return True
+from ._traces import is_concrete
 
 
 def as_data(arrays: Sequence[mx.array]) -> list[mx.array]:

@@ -6,7 +6,7 @@ into many kernels. A view in the right place avoids that. Graphs are traced for 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,17 +14,18 @@ import mlx.core as mx
 
 from ._kernels import LAUNCH_NOTHING, nodes
 from ._rates import Compound, RateFunction, Structure, Types, fitted, functions_in
+from ._weak import Expression, evaluated
 
 
-def laid_out(rate: RateFunction, types: Types) -> RateFunction:
+def laid_out(rate: RateFunction, types: Types, *, counts: bool = True) -> RateFunction:
     """``rate`` in the fewest kernels found, alone and in an optimizer's update.
 
     An optimizer computes step + 1. Where that is in the graph of the rate too, and MLX finds the two equal, it computes
-    rate and step in one kernel, and the schedule costs none.
+    rate and step in one kernel, and the schedule costs none. ``counts`` says whether the step may be that one.
     """
     if functions_in(rate):  # not ours to call more often than needed
-        return _Late(rate)
-    return _laid_out(rate, types)
+        return _Late(rate) if counts else rate
+    return _laid_out(rate, types) if counts else _cut(rate, types)
 
 
 @lru_cache(maxsize=1024)
@@ -39,6 +40,7 @@ def _laid_out(rate: RateFunction, types: Types) -> RateFunction:
     return min(ways, key=costs)
 
 
+@lru_cache(maxsize=1024)
 def _cut(rate: RateFunction, types: Types) -> RateFunction:
     """``rate`` with those parts in kernels of their own that make it fewer kernels."""
     if not isinstance(rate, Compound):
@@ -76,6 +78,26 @@ class _Late(Structure):
         return mx.where(step + 1 > 0, rate, rate)
 
 
+def in_lanes(rate: mx.array, expressions: Sequence[Expression]) -> mx.array:
+    """A rate, given in as many equal lanes as there are expressions, and in each of them an expression of it."""
+    lanes = rate
+    for i, expression in enumerate(expressions):
+        if expression:
+            its_lane = mx.array([lane == i for lane in range(len(expressions))])
+            lanes = mx.where(its_lane, evaluated(expression, rate), lanes)
+    return lanes
+
+
+@lru_cache(maxsize=1024)
+def lanes_fit(rate: RateFunction, types: Types, expressions: tuple[Expression, ...]) -> bool:
+    """Whether that takes no more kernels than the rate alone."""
+    if functions_in(rate):
+        return True
+    cut = _cut(rate, types)
+    lanes = _nodes(lambda rate, step, *inputs: in_lanes(rate(step, *inputs), expressions), cut, types)
+    return _launched(lanes) <= _kernels(cut, types)
+
+
 def _in_update(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
     """What an optimizer makes of a rate: itself and its next step."""
     return step + 1, rate(step, *coefficients)
@@ -89,7 +111,11 @@ def _in_update_that_reads_the_step(rate: RateFunction, step: mx.array, *coeffici
 
 def _kernels(rate: RateFunction, types: Types) -> int:
     """How many kernels ``rate`` takes alone."""
-    return sum(node not in LAUNCH_NOTHING for node in _nodes(lambda rate, *inputs: rate(*inputs), rate, types))
+    return _launched(_nodes(lambda rate, *inputs: rate(*inputs), rate, types))
+
+
+def _launched(nodes: list[str]) -> int:
+    return sum(node not in LAUNCH_NOTHING for node in nodes)
 
 
 def _nodes(use: Callable[..., Any], rate: RateFunction, types: Types) -> list[str]:

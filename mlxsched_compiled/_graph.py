@@ -11,9 +11,10 @@ import weakref
 
 import mlx.core as mx
 
-from ._data import as_data, is_concrete
+from ._data import as_data
 from ._fusion import laid_out
-from ._rates import Function, RateFunction, fitted, functions_in
+from ._rates import Function, RateFunction, fitted, functions_in, types_of
+from ._traces import is_concrete
 
 _MOST = 256
 """Graphs that a thread remembers. Schedules in use have theirs whatever happens here."""
@@ -58,7 +59,7 @@ def _compiled(rate: RateFunction) -> RateFunction:
 
 
 def _traced(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> mx.array:
-    return applied(laid_out(rate, tuple((c.shape, c.dtype) for c in coefficients)), step, *coefficients)
+    return applied(laid_out(rate, types_of(coefficients), counts=step.ndim == 0), step, *coefficients)
 
 
 class _Remembered(threading.local):

@@ -14,13 +14,19 @@ from typing import Any
 
 import mlx.core as mx
 
-from ._data import as_data, is_concrete
+from ._data import as_data
+from ._traces import is_concrete, is_look
 
 RateFunction = Callable[..., mx.array]
 Part = Callable[[mx.array], mx.array]
 """A part of a composite rate, its coefficients bound: a function of the step."""
 Types = tuple[tuple[tuple[int, ...], mx.Dtype], ...]
 """Shape and type of each coefficient."""
+
+
+def types_of(coefficients: Sequence[mx.array]) -> Types:
+    """Those of some coefficients."""
+    return tuple((coefficient.shape, coefficient.dtype) for coefficient in coefficients)
 
 
 class Structure:
@@ -156,7 +162,7 @@ class Function:
         try:
             value = function(step, *coefficients)
         except ValueError as error:
-            if "function transformations" not in str(error):  # MLX's words for a look at a value inside a trace
+            if not is_look(error):
                 raise
             raise TypeError(
                 f"{self} cannot be traced by MLX: a rate may not look at the value of the step (.item(), float(step), "

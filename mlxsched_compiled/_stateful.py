@@ -19,8 +19,10 @@ import mlx.core as mx
 from mlx.nn import Module
 from mlx.utils import tree_flatten
 
-from ._data import is_concrete
+from ._carried import schedules_of
 from ._guards import Guards
+from ._traces import is_concrete, is_look
+from ._undo import contents, refill, restorer, set_random_key
 from .schedule import Schedule, called_schedules
 
 _PATIENCE = 5
@@ -96,14 +98,14 @@ class Stateful:
                 self._attribute_arrays[:] = guards.attribute_arrays.present()
             if self._reads_modules and (kinds := [*map(_kind, arguments), *map(_kind, named.values())]) != self._kinds:
                 self._kinds = kinds
-                self._before = [*_contents(self._captured)]
+                self._before = [*contents(self._captured)]
             result = self._compiled(*arguments, **named)
             if self._failures:
-                _set_random_key(result)
+                set_random_key(result)
                 raise self._failures.pop()
         except BaseException as error:
             for container, content in self._before:  # which MLX leaves full of tracers if it fails after a trace
-                _refill(container, content)
+                refill(container, content)
             self._before = []
             self._guards = None
             if undo is not None:
@@ -145,7 +147,7 @@ class Stateful:
 
     def _compile(self) -> tuple[Guards, Callable[[], None]]:
         """Compiles for the present layout. The guards of that, and what undoes it."""
-        undo = _restorer(Guards(*self._optimizers))
+        undo = restorer(Guards(*self._optimizers))
         try:
             self._prepare()
             for optimizer in self._optimizers if self._updates else []:
@@ -162,14 +164,14 @@ class Stateful:
         everything = Guards(*self._optimizers, *self._modules, self._more, **options)
         self._guards = everything if self._reads_modules else Guards(*self._optimizers, self._more, **options)
         modules = [] if self._reads_modules else self._modules
-        of_optimizers = _schedulers(everything.optimizers) if self._updates else ()
+        of_optimizers = schedules_of(everything.optimizers) if self._updates else ()
         schedules = {id(s): s for s in [*self._schedules, *of_optimizers]}
         outputs = [self._guards.trees, modules, self._attribute_arrays, *([mx.random.state] if self._draws else [])]
         inputs = [outputs, [s.state for s in schedules.values() if not self._guards.follow(s.state)]]
         self._failures.clear()
         self._attribute_arrays[:] = self._guards.attribute_arrays.present()
         self._captured = outputs
-        self._before = [*_contents(outputs)]
+        self._before = [*contents(outputs)]
         self._writes_attributes = False
         self._compiled = mx.compile(self._traced(everything, outputs, schedules), inputs=inputs, outputs=outputs)
         return self._guards, undo
@@ -187,7 +189,7 @@ class Stateful:
             self.traces += 1
             random: Any = mx.random.state
             key = random[0]
-            before = [*_contents(outputs), *guards.attributes()]
+            before = [*contents(outputs), *guards.attributes()]
             places = guards.attribute_arrays
             attributes = [*places.present()]
             try:
@@ -209,10 +211,10 @@ class Stateful:
                     raise _AgainError
             except BaseException as error:
                 for container, content in before:
-                    _refill(container, content)
+                    refill(container, content)
                 guards.attribute_arrays = places
                 places.put(attributes)
-                looks = _LOOKS in str(error) and any(array.size == 1 for array in attributes)
+                looks = is_look(error) and any(array.size == 1 for array in attributes)
                 failures.append(_AgainError() if looks else error)
                 if looks or not isinstance(error, _AgainError):
                     self._by_value = looks
@@ -220,10 +222,6 @@ class Stateful:
             return result
 
         return traced
-
-
-_LOOKS = "function transformations"
-"""What MLX says where something looks at the value of an array in a trace."""
 
 
 class _AgainError(Exception):
@@ -260,56 +258,4 @@ def _count_in_arrays(optimizers: list[Any]) -> None:
 
 def _put_step_first(state: dict[str, Any]) -> None:
     if "step" in state:
-        _refill(state, {"step": state["step"], **state})
-
-
-def _schedulers(optimizers: list[Any]) -> Iterator[Schedule]:
-    """The schedules that optimizers were given."""
-    for optimizer in optimizers:
-        for scheduler in getattr(optimizer, "_schedulers", {}).values():
-            several = getattr(scheduler, "schedules", [scheduler])  # of a list of hyperparameters
-            yield from (schedule for schedule in several if isinstance(schedule, Schedule))
-
-
-def _restorer(guards: Guards) -> Callable[[], None]:
-    """What puts optimizers back to before they were initialized."""
-    before = list(_contents(guards.trees))
-    initialized = [(vars(optimizer), vars(optimizer).get("_initialized")) for optimizer in guards.optimizers]
-
-    def restore() -> None:
-        for container, content in before:
-            _refill(container, content)
-        for attributes, value in initialized:
-            attributes["_initialized"] = value
-
-    return restore
-
-
-def _set_random_key(key: mx.array) -> None:
-    words: Any = key.tolist()
-    high, low = words
-    mx.random.seed(high << 32 | low)
-
-
-def _contents(node: Any) -> Iterator[tuple[Any, Any]]:
-    """Each dict and list of a tree, with a copy of what is in it."""
-    if isinstance(node, dict):
-        yield node, dict(node)
-        for value in node.values():
-            yield from _contents(value)
-    elif isinstance(node, (list, tuple)):
-        if isinstance(node, list):
-            yield node, list(node)
-        for value in node:
-            yield from _contents(value)
-
-
-def _refill(container: Any, content: Any) -> None:
-    if isinstance(container, dict):
-        dict.clear(container)
-        dict.update(container, content)
-    elif isinstance(container, set):
-        container.clear()
-        container.update(content)
-    else:
-        container[:] = content
+        refill(state, {"step": state["step"], **state})

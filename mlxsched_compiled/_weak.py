@@ -13,9 +13,25 @@ from typing import Any
 
 import mlx.core as mx
 
-from ._data import is_concrete
+from ._traces import is_concrete
 
 _Method = Callable[["Weak", Any], Any]
+Expression = tuple[tuple[Callable[..., Any], float | None, bool], ...]
+"""What is computed of a number: operators, each with its other operand or None, and whether that is on the left."""
+
+
+def evaluated(expression: Expression, number: Any) -> Any:
+    """What it is of this number: a Python number of a Python number, an array of an array."""
+    for function, other, on_the_right in expression:
+        if other is None:
+            number = function(number)
+        else:
+            number = function(other, number) if on_the_right else function(number, other)
+    return number
+
+
+def _nowhere(expression: Expression, dtype: mx.Dtype) -> mx.array | None:
+    return None
 
 
 class Weak(mx.array):
@@ -23,14 +39,29 @@ class Weak(mx.array):
 
     Args:
         value: The number, a 0-d float32 array.
+        read: What gives an expression of it in a type, where that need not be computed here.
+        expression: What ``value`` is of the number that ``read`` reads.
         dtype: Of the arrays at hand: the type in which functions of MLX (``mx.maximum``) see it.
         is_used: Whether it counts as a number above 0, whatever it is.
     """
 
-    def __init__(self, value: mx.array, dtype: mx.Dtype = mx.float32, *, is_used: bool = False) -> None:
-        super().__init__(value.astype(dtype))
+    def __init__(
+        self,
+        value: mx.array,
+        read: Callable[[Expression, mx.Dtype], mx.array | None] = _nowhere,
+        expression: Expression = (),
+        *,
+        dtype: mx.Dtype = mx.float32,
+        is_used: bool = False,
+    ) -> None:
         self.value = value
+        self.read = read
+        self.expression = expression
         self.is_used = is_used
+        # Of an expression, most often an operator makes another or reads it in a type; then this is not computed.
+        seen = value.astype(dtype) if expression else self._in(dtype)
+        super().__init__(0.0, seen.dtype)
+        self[()] = seen  # mx.array(seen) would be a copy, and a kernel where a function of MLX sees it
 
     def __repr__(self) -> str:
         return f"{self.value.item():.7g}" if is_concrete(self.value) else repr(self.value)
@@ -45,22 +76,37 @@ class Weak(mx.array):
         return bool(self._compared(operator.ne, 0))
 
     def __neg__(self) -> Weak:
-        return self._with(-self.value)
+        return self._then(operator.neg)
 
     def __abs__(self) -> Weak:
-        return self._with(mx.abs(self.value))
+        return self._then(operator.abs)
 
-    def _with(self, value: mx.array) -> Weak:
-        return Weak(value, self.dtype, is_used=self.is_used)
+    def __round__(self, digits: int | None = None) -> Any:
+        number: Any = self.value.item()
+        return round(number, digits)
+
+    def _then(self, function: Callable[..., Any], other: float | None = None, *, on_the_right: bool = False) -> Weak:
+        """One more operation with a Python number."""
+        operation = (function, other, on_the_right)
+        value = evaluated((operation,), self.value)
+        return Weak(value, self.read, (*self.expression, operation), dtype=self.dtype, is_used=self.is_used)
+
+    def _in(self, dtype: mx.Dtype) -> mx.array:
+        if not mx.issubdtype(dtype, mx.inexact):
+            dtype = mx.float32
+        present = self.read(self.expression, dtype)
+        return self.value.astype(dtype) if present is None else present
 
     def _computed(self, function: Callable[..., Any], other: Any, *, on_the_right: bool) -> Any:
         """The result of an operator: of two numbers a number, next to an array an array."""
         if isinstance(other, mx.array) and not isinstance(other, Weak):
-            value = self.value.astype(other.dtype) if mx.issubdtype(other.dtype, mx.inexact) else self.value
+            value = self._in(other.dtype)
             return function(other, value) if on_the_right else function(value, other)
+        if isinstance(other, (int, float)):
+            return self._then(function, other, on_the_right=on_the_right)
         number = other.value if isinstance(other, Weak) else other
         value = function(number, self.value) if on_the_right else function(self.value, number)
-        return self._with(value) if isinstance(value, mx.array) else value
+        return Weak(value, dtype=self.dtype, is_used=self.is_used) if isinstance(value, mx.array) else value
 
     def _compared(self, function: Callable[..., Any], other: Any) -> Any:
         """As ``value``; but it is in use in a trace, and wherever that decides what is computed."""

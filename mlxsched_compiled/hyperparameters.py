@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 import mlx.core as mx
 from mlx.optimizers import MultiOptimizer, Optimizer
+from mlx.utils import tree_map
 
-from ._bound import Operand
-from ._carried import Several, carry, check_names
-from ._checks import finite
-from ._graph import applied
-from ._weak import Weak
-from .decays import constant
+from ._arguments import check, elements_of, is_number, is_numeric, parameters_of
+from ._carried import carry, check_names
+from ._kernels import nodes
+from ._undo import contents, refill, replace_arrays, set_random_key
+from ._values import Hyperparameter, Number, OnSchedule, Values, from_portable
 from .schedule import Schedule
 
 O = TypeVar("O", bound=Optimizer)  # noqa: E741
@@ -75,28 +75,42 @@ def scheduled(optimizer_class: type[O], /, **arguments: Any) -> O:
         raise TypeError(
             "optimizer_class must not be MultiOptimizer: make the optimizers that it is given by scheduled."
         )
-    parameters = _parameters(optimizer_class)
-    known = [name for name, parameter in parameters.items() if _is_numeric(parameter)]
+    if issubclass(optimizer_class, _Scheduled):  # the type of what was made here before
+        optimizer_class = next(each for each in optimizer_class.__mro__ if not issubclass(each, _Scheduled))
+    parameters = parameters_of(optimizer_class)
+    known = [name for name, parameter in parameters.items() if is_numeric(parameter)]
     for name, value in arguments.items():
-        _check(optimizer_class.__name__, name, value, parameters, known)
+        check(optimizer_class.__name__, name, value, parameters, known)
     # MLX itself has the learning rate in the state.
-    names = [n for n, v in arguments.items() if n in known and n != "learning_rate" and v is not None]
-    derived: Any = _derived(optimizer_class, tuple(names))  # type: ignore[arg-type]
-    optimizer = derived.__new__(derived)
-    hyperparameters = optimizer._hyperparameters = _Hyperparameters(optimizer_class, arguments)
-    passed = {name: _for_constructor(name, arguments[name]) for name in names}
-    optimizer.__init__(**{**arguments, **passed})
-    kept, hyperparameters.in_constructor = hyperparameters.in_constructor, None
-    for name, value in passed.items():
-        if _elements(kept.get(name)) != _elements(value):
+    given = [name for name, value in arguments.items() if name in known and is_number(parameters[name], value)]
+    candidates = [name for name in given if name != "learning_rate"]
+    optimizer, kept = _made(optimizer_class, arguments, candidates)
+    passed = {name: elements_of(_for_constructor(name, arguments[name])) for name in candidates}
+    names = [name for name in candidates if name in kept and elements_of(kept[name]) == passed[name]]
+    if names != candidates:  # the others are for the class to compute with, and for MLX to schedule
+        optimizer, _ = _made(optimizer_class, arguments, names)
+    for name in candidates:
+        followed = [*map(id, optimizer._schedulers.values())]
+        if name not in names and any(callable(v) and id(v) not in followed for v in elements_of(arguments[name])):
             raise TypeError(
                 f"{name} of {optimizer_class.__name__} cannot be scheduled: the constructor does not keep what it is "
                 f"given in an attribute of that name."
             )
+    optimizer._hyperparameters.in_constructor = None
+    for name in names:
         optimizer._put(name, arguments[name])
     optimizer._adopt(optimizer._state)
     made: O = optimizer
     return made
+
+
+def _made(optimizer_class: type[Optimizer], arguments: dict[str, Any], names: list[str]) -> tuple[Any, dict[str, Any]]:
+    """An optimizer whose constructor is not done, with properties of these names, and what it has set them to."""
+    derived: Any = _derived(optimizer_class, tuple(names))  # type: ignore[arg-type]
+    optimizer = derived.__new__(derived)
+    hyperparameters = optimizer._hyperparameters = _Hyperparameters(optimizer_class, arguments)
+    optimizer.__init__(**{**arguments, **{name: _for_constructor(name, arguments[name]) for name in names}})
+    return optimizer, hyperparameters.in_constructor
 
 
 class _Hyperparameters:
@@ -105,11 +119,17 @@ class _Hyperparameters:
     def __init__(self, optimizer_class: type[Optimizer], arguments: dict[str, Any]) -> None:
         self.optimizer_class = optimizer_class
         self.arguments = {n: list(v) if isinstance(v, list) else v for n, v in arguments.items()}
-        self.schedules: dict[str, list[Schedule]] = {}
+        self.values: dict[str, Values] = {}
         self.in_constructor: Any = {}
         """The attributes that the constructor has set; None when it is done."""
+        self.kept_in: dict[str, str] = {}
+        """The names of those that properties of the class keep in other attributes, by these."""
         self.dtype: mx.Dtype | None = None
-        """Of the gradient at hand, in an update."""
+        """Of the parameter or gradient at hand, where one is initialized or updated."""
+        self.is_tried = False
+        """Whether the update is only to find out what it reads."""
+        self.reads_step = False
+        """Whether it computes with the step."""
 
 
 class _Scheduled:
@@ -121,8 +141,57 @@ class _Scheduled:
 
     def init(self, parameters: dict[str, Any]) -> None:
         """Initializes the state."""
-        check_names(parameters, {"schedules", *self._hyperparameters.schedules})
+        check_names(parameters, {"schedules", *self._hyperparameters.values})
         super().init(parameters)  # type: ignore[misc]
+        self._try_update(parameters)
+
+    def _try_update(self, parameters: dict[str, Any]) -> None:
+        """Finds out what an update computes of the hyperparameters. Nothing of it is kept, or evaluated."""
+        its = self._hyperparameters
+        random: Any = mx.random.state
+        before, key = [*contents(vars(self))], random[0]
+        its.is_tried = True
+        try:
+            for container, _ in before:
+                replace_arrays(container, mx.array)  # by copies: an update may work in place
+            gradients, parameters = tree_map(mx.array, parameters), tree_map(mx.array, parameters)
+            its.reads_step = _MARK in nodes(self.apply_gradients(gradients, parameters))
+        except Exception:  # its next update will say so; until then, all is computed in the graph
+            its.reads_step = True
+        finally:
+            its.is_tried = False
+            for container, content in before:
+                refill(container, content)
+            for values in its.values.values():
+                values.lay_out()
+        if random[0] is not key:
+            set_random_key(key)
+
+    def apply_gradients(self, gradients: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
+        """The updates of all parameters."""
+        its = self._hyperparameters
+        # One schedule can be computed in the kernel that counts the step, unless others wait for that one.
+        merges = "learning_rate" not in self._schedulers and not its.reads_step
+        everything = [each for values in its.values.values() for each in values.hyperparameters]
+        for place, each in enumerate(each for each in everything if isinstance(each, OnSchedule)):
+            each.place = place
+            each.merges = merges and len(each.expressions) == 1
+            merges = merges and not each.merges
+        try:
+            updated: dict[str, Any] = super().apply_gradients(gradients, parameters)  # type: ignore[misc]
+        finally:
+            for values in its.values.values():
+                values.end()
+        return updated
+
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
+        """Initializes the state of one parameter."""
+        its = self._hyperparameters
+        its.dtype = parameter.dtype
+        try:
+            super().init_single(parameter, state)  # type: ignore[misc]
+        finally:
+            its.dtype = None
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
         """The update of one parameter."""
@@ -133,6 +202,12 @@ class _Scheduled:
         finally:
             its.dtype = None
         return updated
+
+    @property
+    def step(self) -> mx.array:
+        """The number of updates."""
+        step: mx.array = super().step  # type: ignore[misc]
+        return _marked(step) if self._hyperparameters.is_tried and self._hyperparameters.dtype is not None else step
 
     @property
     def state(self) -> dict[str, Any]:
@@ -153,7 +228,9 @@ class _Scheduled:
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        self._hyperparameters.arguments["learning_rate"] = value
+        its = self._hyperparameters
+        if "learning_rate" in its.arguments:
+            its.arguments["learning_rate"] = value
         self._schedulers.pop("learning_rate", None)
         self._state.get("schedules", {}).pop("learning_rate", None)
         if isinstance(value, Schedule):
@@ -169,54 +246,65 @@ class _Scheduled:
             if name not in its.in_constructor:
                 raise AttributeError(f"{its.optimizer_class.__name__} has no {name} yet.")
             return its.in_constructor[name]
-        value = self._state[name]
-        if isinstance(value, (list, tuple)):
-            return tuple(self._weak(element) for element in value)
-        return self._weak(value)
-
-    def _weak(self, value: mx.array) -> Weak:
-        dtype = self._hyperparameters.dtype
-        return Weak(value) if dtype is None else Weak(value, dtype, is_used=True)
+        values, state = its.values[name], self._state[name]
+        return values.shown(state) if its.dtype is None else values.seen(state, its.dtype, is_tried=its.is_tried)
 
     def _set(self, name: str, value: Any) -> None:
         its = self._hyperparameters
         if its.in_constructor is not None:
             its.in_constructor[name] = value
+            self._ask_class(name, value)
             return
-        parameters = _parameters(its.optimizer_class)
-        _check(its.optimizer_class.__name__, name, value, parameters, [name])
+        parameters = parameters_of(its.optimizer_class)
+        check(its.optimizer_class.__name__, name, value, parameters, [name])
+        self._ask_class(name, _for_constructor(name, value))
         self._put(name, value)
+
+    def _ask_class(self, name: str, value: Any) -> None:
+        """Has a property of the class check a number. Where it keeps it, the hyperparameter stands from now on."""
+        its = self._hyperparameters
+        own = getattr(its.optimizer_class, name, None)
+        if not isinstance(own, property) or own.fset is None:
+            return
+        before = dict(vars(self))
+        try:
+            own.fset(self, value)
+            after = {n: v for n, v in vars(self).items() if n not in before or before[n] is not v}
+            if any(elements_of(each) != elements_of(value) for each in (*after.values(), getattr(super(), name))):
+                raise TypeError(
+                    f"{name} of {its.optimizer_class.__name__} cannot be scheduled: its property does not keep, or "
+                    f"give, the number itself."
+                )
+            its.kept_in.update(dict.fromkeys(after, name))
+        finally:
+            vars(self).clear()
+            vars(self).update(before)
+
+    def __getattr__(self, name: str) -> Any:
+        kept_in = self._hyperparameters.kept_in if "_hyperparameters" in vars(self) else {}
+        if name in kept_in:
+            return self._get(kept_in[name])
+        return getattr(super(), "__getattr__", super().__getattribute__)(name)
 
     def _put(self, name: str, value: Any) -> None:
         """Makes ``value`` the hyperparameter. A number in a number's place becomes its schedule's coefficient."""
         its = self._hyperparameters
-        before = dict(zip(range(len(_elements(value))), its.schedules.get(name, ()), strict=False))
-        were = _elements(its.arguments[name])
-        schedules = []
-        for i, (element, was) in enumerate(zip(_elements(value), were, strict=True)):
-            schedule = before.get(i)
-            if schedule is None or callable(element) or callable(was):
-                schedule = _as_schedule(name, element)
-            else:
-                schedule.retune(value=element)
-            schedules.append(schedule)
-        several = isinstance(value, (list, tuple))
-        its.arguments[name] = list(value) if isinstance(value, list) else value
-        if schedules != list(before.values()):
-            its.schedules[name] = schedules
-            self._schedulers[name] = Several(schedules) if several else schedules[0]
+        elements = elements_of(value)
+        before = its.values[name].hyperparameters if name in its.values else [None] * len(elements)
+        present = [_changed(name, *each) for each in zip(before, elements, strict=True)]
+        if present != before:
+            its.values[name] = self._schedulers[name] = Values(present, isinstance(value, (list, tuple)))
             if "schedules" in self._state:
                 self._state["schedules"][name] = self._schedulers[name].state
-        values = [_rate(schedule, self._state["step"]) for schedule in schedules]
-        self._state[name] = values if several else values[0]
+        its.arguments[name] = list(value) if isinstance(value, list) else value
+        self._state[name] = its.values[name].first(self._state["step"])
 
     def _adopt(self, state: dict[str, Any]) -> None:
         """Puts the coefficients of the schedules into a state, and takes out of it what metrics have done."""
         carry(self._schedulers, state)
-        for name, schedules in self._hyperparameters.schedules.items():
+        for name, values in self._hyperparameters.values.items():
             if name not in state:
-                values = [_rate(schedule, state["step"]) for schedule in schedules]
-                state[name] = values if isinstance(self._schedulers[name], Several) else values[0]
+                state[name] = values.first(state["step"])
 
     def __repr__(self) -> str:
         its = self._hyperparameters
@@ -227,12 +315,37 @@ class _Scheduled:
         its = self._hyperparameters
         attributes = {n: v for n, v in vars(self).items() if n not in ("_hyperparameters", "_schedulers")}
         attributes["_state"] = {n: v for n, v in self._state.items() if n != "schedules"}
-        return _copied, (its.optimizer_class, its.arguments, attributes)
+        readings = {name: [each.portable() for each in values.hyperparameters] for name, values in its.values.items()}
+        rate = self._schedulers.get("learning_rate")
+        return _copied, (its.optimizer_class, its.arguments, attributes, rate, readings, its.reads_step)
 
 
-def _copied(optimizer_class: type[Optimizer], arguments: dict[str, Any], attributes: dict[str, Any]) -> Any:
+_MARK = "Arange"
+"""An operation that no update needs, by which the step is found in the graph of one."""
+
+
+def _marked(step: mx.array) -> mx.array:
+    return mx.squeeze(mx.arange(1, dtype=step.dtype)) + step
+
+
+def _copied(
+    optimizer_class: type[Optimizer],
+    arguments: dict[str, Any],
+    attributes: dict[str, Any],
+    rate: Any,
+    readings: dict[str, list[list[Any]]],
+    reads_step: bool,
+) -> Any:
     copied: Any = scheduled(optimizer_class, **arguments)
+    if rate is not copied._schedulers.get("learning_rate"):  # assigned, where the class has another name for it
+        copied.learning_rate = 0 if rate is None else rate
     vars(copied).update(attributes)
+    copied._hyperparameters.reads_step = reads_step
+    for name, values in copied._hyperparameters.values.items():
+        for each, its_readings in zip(values.hyperparameters, readings[name], strict=True):
+            for reading in its_readings:
+                each.want(*from_portable(reading))
+        values.lay_out()
     copied._adopt(copied._state)
     return copied
 
@@ -248,74 +361,18 @@ def _attribute(name: str) -> property:
     return property(lambda self: self._get(name), lambda self, value: self._set(name, value))
 
 
-def _parameters(optimizer_class: type[Optimizer]) -> dict[str, Any]:
-    """Those of the constructor, and where it passes others on, of those that it derives from."""
-    from inspect import Parameter, signature  # slow to import, as difflib below
-
-    found: dict[str, Any] = {}
-    for each in optimizer_class.__mro__:
-        if "__init__" in vars(each):
-            parameters = list(signature(each.__init__).parameters.values())[1:]  # type: ignore[misc]
-            for parameter in parameters:
-                if parameter.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL):
-                    found.setdefault(parameter.name, parameter)
-            if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
-                break
-    return found
-
-
-def _is_numeric(parameter: Any) -> bool:
-    """Whether a hyperparameter is a number, or a list of them, rather than structure: True, or how many times."""
-    if isinstance(parameter.default, (bool, str)):
-        return False
-    annotation = parameter.annotation
-    return annotation is parameter.empty or any(word in str(annotation) for word in ("float", "array", "Any"))
-
-
-def _check(class_name: str, name: str, value: Any, parameters: dict[str, Any], known: list[str]) -> None:
-    if name not in parameters:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, parameters, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise TypeError(f"{class_name} has no argument {name!r}.{hint} {_listing(known)}")
-    elements = _elements(value)
-    if name not in known:
-        if any(callable(element) and not isinstance(element, type) for element in elements):
-            raise TypeError(
-                f"{name} of {class_name} is not a number but structure: part of the graph. {_listing(known)}"
-            )
-        return
-    if name == "learning_rate" or value is None:
-        return
-    default = parameters[name].default
-    if isinstance(default, (list, tuple)):
-        if not isinstance(value, (list, tuple)) or len(value) != len(default):
-            raise TypeError(f"{name} of {class_name} must be a list of {len(default)}, but got {value!r}.")
-    elif isinstance(default, (int, float)) and isinstance(value, (list, tuple)):
-        raise TypeError(f"{name} of {class_name} must be a number or a schedule, but got {value!r}.")
-    for i, element in enumerate(elements):
-        if not callable(element):
-            finite(f"{name}[{i}]" if isinstance(value, (list, tuple)) else name, element)
-
-
-def _listing(known: list[str]) -> str:
-    return f"What can be scheduled: {', '.join(known)}."
-
-
-def _elements(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _as_schedule(name: str, value: Operand) -> Schedule:
-    if isinstance(value, Schedule):
-        return value
-    return Schedule(value) if callable(value) else constant(finite(name, value))
-
-
-def _rate(schedule: Schedule, step: mx.array) -> mx.array:
-    """The rate at a step, without a kernel being built."""
-    return applied(schedule.structure, step, *schedule.state)
+def _changed(name: str, before: Hyperparameter | None, value: Any) -> Hyperparameter:
+    """What stands for ``value`` in the place of another, which goes on where it can."""
+    if isinstance(before, Number) and not callable(value):
+        before.assign(value)
+        return before
+    if before is not None and value is before.given:
+        return before
+    changed: Hyperparameter = OnSchedule(value) if callable(value) else Number(name, value)
+    for reading in before.readings if before is not None else ():
+        changed.want(*reading)
+    changed.lay_out()
+    return changed
 
 
 def _for_constructor(name: str, value: Any) -> Any:
@@ -324,7 +381,7 @@ def _for_constructor(name: str, value: Any) -> Any:
         return type(value)(_for_constructor(name, element) for element in value)
     if not callable(value):
         return value
-    first = _rate(_as_schedule(name, value), mx.array(0, mx.uint64)).item()
+    first = OnSchedule(value).first(mx.array(0, mx.uint64)).item()
     return first or _USED
 
 

@@ -11,10 +11,11 @@ import mlx.core as mx
 from mlx.nn import Module
 from mlx.optimizers import Optimizer
 
+from ._carried import schedules_of
 from ._checks import count, positive, static
 from ._guards import Guards
 from ._pictures.plot import new_axes
-from ._stateful import _contents, _refill, _schedulers, _set_random_key
+from ._undo import contents, refill, set_random_key
 from .training import compiled_step
 
 _WORSE = 4
@@ -237,15 +238,15 @@ def _undoing(model: Module, optimizer: Optimizer) -> Callable[[], None]:
     Steps replace arrays and do not write into them, so it holds references, not copies.
     """
     guards = Guards(optimizer, model)
-    schedules = [schedule.state for schedule in _schedulers(guards.optimizers)]
-    before = [*_contents([guards.trees, schedules]), *guards.attributes()]
+    schedules = [schedule.state for schedule in schedules_of(guards.optimizers)]
+    before = [*contents([guards.trees, schedules]), *guards.attributes()]
     random: Any = mx.random.state
     key = random[0]
     mx.eval(key)
 
     def undo() -> None:
         for container, content in before:
-            _refill(container, content)
-        _set_random_key(key)
+            refill(container, content)
+        set_random_key(key)
 
     return undo

@@ -16,7 +16,8 @@ from ._bound import Bound, Operand, as_bound, composite
 from ._call import Call
 from ._checks import Number, count, finite, is_fractional, measured
 from ._graph import Graph, Inlined, inlined
-from ._rates import Function
+from ._rates import Function, types_of
+from ._traces import is_concrete, is_update_traced
 
 
 class Schedule(Bound):
@@ -103,6 +104,8 @@ class Schedule(Bound):
         """
         if not isinstance(step, mx.array):
             step = _steps(step)
+        elif get_ident() not in _listeners and is_update_traced() and is_concrete(step):
+            self._is_constant = True  # as is all that follows from the step
         if _listeners:
             _listeners.get(get_ident(), []).append(self)
         try:
@@ -225,11 +228,12 @@ class Schedule(Bound):
     @state.setter
     def state(self, state: Sequence[mx.array]) -> None:
         if self._observers:
-            saved = tuple((array.shape, array.dtype) for array in state)
+            saved = types_of(state)
             if saved != self._types:
                 raise ValueError(
                     f"{self} cannot go on with the state of another schedule, which has {len(saved)} arrays of other "
-                    f"shapes or types. Leave the state out, and it starts as new."
+                    f"shapes or types. Leave the state out (of an optimizer's, what is under 'schedules'), and it "
+                    f"starts as new."
                 )
             with _all_or_nothing() as undo:
                 for schedule, at in self._observers:
@@ -253,13 +257,7 @@ class Schedule(Bound):
 
     def _become(self, made: Bound, its_call: Call, undo: list[Callable[[], None]]) -> None:
         """Takes over what ``its_call`` has ``made``, and has what is made of this schedule made again."""
-        if self._is_constant:
-            raise ValueError(
-                f"{self.__name__} cannot be retuned, and cannot observe: it is part of a function of mx.compile (or "
-                f"mx.vmap) that does not have its state as an input, and would go on with the old numbers. Either let "
-                f"mx.compile(..., inputs=[..., schedule.state]) capture it, before the first call, or train with "
-                f"compiled_step or compiled_update."
-            )
+        check_not_constant(self.__name__, self._is_constant)
         if made.structure != self.structure or made._types != self._types:
             raise ValueError(
                 f"{made} is compiled differently from {self}: not its numbers alone are others, but what is computed "
@@ -339,8 +337,8 @@ _LONG = 1000
 """The most characters that are printed of a call. A ``repr`` has all of it, since ``from_config`` makes it again."""
 
 _NO_NUMBER = (
-    "{} is used as a number. MLX takes a schedule for the learning rate alone, and numbers for weight_decay, momentum, "
-    "betas and the like. (A schedule times an array is written schedule * array.)"
+    "{} is used as a number. MLX takes a schedule for the learning rate alone; for weight_decay, momentum, betas and "
+    "the like, scheduled(optimizer_class, ...) takes one. (A schedule times an array is written schedule * array.)"
 )
 
 _OPERATIONS: dict[Any, Callable[..., mx.array]] = {
@@ -351,6 +349,17 @@ _OPERATIONS: dict[Any, Callable[..., mx.array]] = {
     operator.neg: lambda step, parts: -parts[0](step),
 }
 """The rate that an operator makes of rates."""
+
+
+def check_not_constant(name: str, is_constant: bool) -> None:
+    """Refuses to change what a graph has as a constant."""
+    if is_constant:
+        raise ValueError(
+            f"{name} cannot be retuned, and cannot observe: it is part of a function of mx.compile (or mx.vmap) that "
+            f"does not have its state as an input, and would go on with the old numbers. Either let "
+            f"mx.compile(..., inputs=[..., schedule.state]) capture it, before the first call, or train with "
+            f"compiled_step or compiled_update."
+        )
 
 
 @contextmanager

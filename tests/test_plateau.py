@@ -263,3 +263,28 @@ def test_what_was_observed_is_restored_and_hyperparameters_are_not(
     assert whole(2).item() == pytest.approx(saved(2).item())
     with pytest.raises(ValueError, match="cannot go on with the state of another schedule"):
         whole.state = ours.cosine_decay(0.1, 100).state
+
+
+@pytest.mark.parametrize(
+    ("metric", "error", "message"),
+    [
+        (mx.array(1 + 2j), TypeError, "metric must be a real number"),
+        (np.array([1.0]), TypeError, "metric must be a number"),
+        (mx.array([1.0]), ValueError, r"metric must be a number or a 0-d array, but got shape \(1,\)"),
+        (np.array("low"), TypeError, "metric must be a number"),
+    ],
+)
+def test_metrics_that_are_none_are_refused_by_name(metric: Any, error: type[Exception], message: str) -> None:
+    schedule = ours.reduce_on_plateau(0.1)
+    before = bits(schedule.state)
+    with pytest.raises(error, match=message):
+        schedule.observe(metric)
+    assert bits(schedule.state) == before
+
+
+def test_a_metric_too_large_for_a_float_is_infinite() -> None:
+    schedule = ours.reduce_on_plateau(0.1, mode="max", patience=0)
+    for metric in (10**400, -(10**400)):
+        schedule.observe(metric)
+    assert schedule.state[1][0].item() == float("inf")
+    assert schedule(0).item() == pytest.approx(0.01)

@@ -410,7 +410,7 @@ def test_another_ctrl_c_while_everything_is_put_back(monkeypatch: pytest.MonkeyP
     run = Training(ours.compiled_step, TASKS["dropout"].make()).train(2)
     before = _Everything(run.model, run.optimizer)
     module: Any = sys.modules[RangeTest.__module__]
-    put_back, calls = module._set_random_key, []
+    put_back, calls = module.set_random_key, []
 
     def interrupted(key: mx.array) -> None:
         calls.append(1)
@@ -418,7 +418,7 @@ def test_another_ctrl_c_while_everything_is_put_back(monkeypatch: pytest.MonkeyP
             raise KeyboardInterrupt
         put_back(key)
 
-    monkeypatch.setattr(module, "_set_random_key", interrupted)
+    monkeypatch.setattr(module, "set_random_key", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _test(run.model, run.optimizer, steps=5)
     before.assert_unchanged()
