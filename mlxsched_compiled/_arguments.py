@@ -60,8 +60,8 @@ def check(class_name: str, name: str, value: Any, parameters: dict[str, Any], kn
         from difflib import get_close_matches
 
         near = get_close_matches(name, parameters, 1)
-        hint = f" Is it {near[0]}?" if near else ""
-        raise TypeError(f"{class_name} has no argument {name}.{hint} {_listing(known)}")
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise TypeError(f"{class_name} has no argument {name!r}.{hint} {_listing(known)}")
     elements = elements_of(value)
     if name not in known:
         functions = () if _takes_functions(parameters[name]) else filter(callable, elements)

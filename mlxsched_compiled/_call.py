@@ -46,12 +46,13 @@ class Call(NamedTuple):
             if hyperparameters:
                 raise TypeError(f"{self} has no hyperparameters of its own; retune its operands.")
             return self.function(*self.args)
+        parameters = _parameters(self.args[0]) if self.args else self.kwargs
+        if unknown := hyperparameters.keys() - parameters.keys():
+            known = f"It has {', '.join(parameters)}." if parameters else "It has none."
+            raise TypeError(f"{self} has no hyperparameter {', '.join(sorted(unknown))}. {known}")
         if not self.args:
             return self.function(**{**self.kwargs, **hyperparameters})
         rate = self.args[0]
-        parameters = _parameters(rate)
-        if unknown := hyperparameters.keys() - parameters.keys():
-            raise TypeError(f"{self} has no hyperparameter {', '.join(sorted(unknown))}.")
         merged = {**self.hyperparameters, **hyperparameters}
         values: list[Any] = []
         for name, takes_the_rest in parameters.items():

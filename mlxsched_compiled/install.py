@@ -55,6 +55,7 @@ def install() -> None:
                 _replacements.put(schedulers, name, ours)
         mlx_optimizers.install(_replacements)
         _mlx_lm.install()
+    _mlx_lm.catch_up()
     _warn_of_takers([original for original in originals if original.__module__ == schedulers.__name__])
 
 

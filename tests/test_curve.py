@@ -60,7 +60,7 @@ def test_what_ends_is_drawn_until_its_end_and_a_little_more(name: str) -> None:
     truth, schedule = TYPICAL[name].truth, TYPICAL[name].schedule
     curve = Curve(schedule)
     ends = curve.ends
-    assert ends is not None
+    assert ends is not None, "It never ends: how many steps of it are drawn belongs into ENDLESS."
     after = truth(np.linspace(ends, 20 * ends + 10, 10**5).astype(np.uint64))
     assert after == pytest.approx(after[-1], rel=1e-6)
     if ends > 0:

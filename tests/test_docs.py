@@ -13,7 +13,8 @@ import mlxsched_compiled
 
 from .schedules import FACTORIES, TYPICAL, call_of
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 def script(name: str) -> ModuleType:
@@ -44,7 +45,19 @@ def test_what_the_gallery_lacks_is_added_with_the_call_of_its_example() -> None:
 def test_someone_who_comes_from_elsewhere_meets_every_factory() -> None:
     here = " ".join(re.findall(r"\| `.+?` \| `(.+?)` \|", (DOCS / "coming-from.md").read_text()))
     alone = {call_of(row.make, 0.1)[0] for row in TYPICAL.values() if row.alone}
-    assert {name for name in FACTORIES if not re.search(rf"\b{name}\(", here)} == alone
+    missing = {name for name in FACTORIES if not re.search(rf"\b{name}\(", here)}
+    assert missing == alone, "A row in docs/coming-from.md, or alone=True in tests/schedules.py."
+
+
+def test_the_start_page_leads_to_every_page() -> None:
+    nav = re.findall(r"^ +- .+: ([\w-]+\.\w+)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    start, *pages = nav
+    assert len(pages) > 10
+    assert {*pages} <= {*re.findall(r"\]\(([\w-]+\.\w+)\)", (DOCS / start).read_text())}
+
+
+def test_the_readme_names_every_factory() -> None:
+    assert [name for name in FACTORIES if f"`{name}`" not in (ROOT / "README.md").read_text()] == []
 
 
 def test_the_api_has_every_public_name_in_the_order_of_the_contents_page() -> None:

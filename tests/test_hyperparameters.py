@@ -535,9 +535,9 @@ def test_an_optimizer_of_ones_own(optimizer_class: Any, dtype: mx.Dtype) -> None
         (
             optim.AdamW,
             {"weight_decy": 0.1},
-            r"no argument weight_decy. Is it weight_decay\? .*: learning_rate, betas, eps",
+            r"no argument 'weight_decy'. Did you mean 'weight_decay'\? .*: learning_rate, betas, eps",
         ),
-        (optim.AdamW, {"zzz": 0.1}, r"no argument zzz. What can be"),
+        (optim.AdamW, {"zzz": 0.1}, r"no argument 'zzz'. What can be"),
         (
             optim.SGD,
             {"nesterov": _up(0, 1)},

@@ -250,6 +250,25 @@ def test_from_several_threads() -> None:
     assert _everything() == before
 
 
+def test_while_another_thread_imports_mlx_lm(mlx_lm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate: Any = ModuleType("gate")
+    gate.entered, gate.opened = threading.Event(), threading.Event()
+    monkeypatch.setitem(sys.modules, "gate", gate)
+    utils = mlx_lm / "mlx_lm" / "tuner" / "utils.py"
+    utils.write_text("import gate\ngate.entered.set()\ngate.opened.wait()\n" + UTILS)
+    importing = threading.Thread(target=importlib.import_module, args=("mlx_lm.tuner.utils",))
+    installing = threading.Thread(target=ours.install)
+    importing.start()
+    gate.entered.wait()
+    installing.start()
+    installing.join(0.2)  # time to do wrong
+    gate.opened.set()
+    installing.join()
+    importing.join()
+    (build_schedule,) = _build_schedules()
+    assert repr(build_schedule(TEXT)) == repr(ours.from_config(TEXT))
+
+
 # Optimizers
 
 OPTIMIZERS = [optim.SGD, optim.AdamW, optim.Muon, partial(optim.Adafactor, relative_step=False)]

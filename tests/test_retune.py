@@ -171,6 +171,16 @@ def test_structure_and_bad_values_and_names_are_refused(
     assert (bits(schedule(CURVE), schedule.state), repr(schedule), schedule.structure) == (before, text, structure)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "known"),
+    [(ours.cosine_decay(0.1, 100), "It has init, decay_steps"), (Schedule(power_law, 0.1, 100), "It has peak, steps.")],
+    ids=_named,
+)
+def test_a_name_that_is_not_there_gets_those_that_are(schedule: Schedule, known: str) -> None:
+    with pytest.raises(TypeError, match=f"has no hyperparameter zzz. {known}"):
+        schedule.retune(zzz=1)
+
+
 @with_all_ways
 def test_a_rate_of_ones_own_by_its_parameters(way: Callable[..., Step]) -> None:
     schedule = Schedule(power_law, 0.1, 100)

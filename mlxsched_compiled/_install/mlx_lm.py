@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.machinery import ModuleSpec
@@ -38,11 +39,15 @@ class MlxLm:
         self._original: Any = None
 
     def install(self) -> None:
-        """Replaces it where mlx-lm is imported already, or else when it will be."""
+        """Has it replaced when mlx-lm is imported."""
         if self not in sys.meta_path:
             sys.meta_path.insert(0, self)
+
+    def catch_up(self) -> None:
+        """Replaces it where mlx-lm is imported already. Not to be called with the lock of the replacements held."""
         if _MODULE in sys.modules:
-            self._replace_in(sys.modules[_MODULE])
+            # Another thread may be importing it. This waits until that is done, which may need the lock.
+            self._replace(importlib.import_module(_MODULE))
 
     def uninstall(self) -> None:
         """Puts mlx-lm's own back, also in modules that have taken ours from there."""
@@ -66,16 +71,19 @@ class MlxLm:
 
             def execute_and_replace(module: ModuleType) -> None:
                 execute(module)
-                with self._replacements.lock:
-                    if self in sys.meta_path:
-                        self._replace_in(module)
+                self._replace(module)
 
             loader.exec_module = execute_and_replace
         return spec
 
+    def _replace(self, module: ModuleType) -> None:
+        with self._replacements.lock:
+            if self in sys.meta_path:  # and not uninstalled since
+                self._replace_in(module)
+
     def _replace_in(self, module: ModuleType) -> None:
         if not hasattr(module, _NAME):
-            warn(f"{_MODULE} has no {_NAME}: this mlx-lm makes schedules in another way, by itself.", stacklevel=3)
+            warn(f"{_MODULE} has no {_NAME}: this mlx-lm makes schedules in another way, by itself.", stacklevel=4)
             return
         original = self._replacements.put(module, _NAME, build_schedule)
         if original is not build_schedule:
