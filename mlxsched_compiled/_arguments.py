@@ -9,13 +9,13 @@ from typing import Any
 import mlx.core as mx
 from mlx.optimizers import Optimizer
 
-from ._checks import finite
+from ._checks import finite, nearest
 from .schedule import Schedule
 
 
 def parameters_of(optimizer_class: type[Optimizer]) -> dict[str, Any]:
     """Those of the constructor, and where it passes others on, of those that it derives from."""
-    from inspect import Parameter, signature  # slow to import, as difflib below
+    from inspect import Parameter, signature  # slow to import
 
     found: dict[str, Any] = {}
     for each in optimizer_class.__mro__:
@@ -57,11 +57,7 @@ def is_number(parameter: Any, value: Any) -> bool:
 def check(class_name: str, name: str, value: Any, parameters: dict[str, Any], known: list[str]) -> None:
     """Refuses what there is no argument for, schedules where no number is, and what is no number where one is."""
     if name not in parameters:
-        from difflib import get_close_matches
-
-        near = get_close_matches(name, parameters, 1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise TypeError(f"{class_name} has no argument {name!r}.{hint} {_listing(known)}")
+        raise TypeError(f"{class_name} has no argument {name!r}.{nearest(name, parameters)} {_listing(known)}")
     elements = elements_of(value)
     if name not in known:
         functions = () if _takes_functions(parameters[name]) else filter(callable, elements)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import operator
-import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from ._checks import FLOAT32_MAX
+from ._checks import FLOAT32_MAX, in_float32
 
 SIGNS: dict[Any, str] = {
     operator.mul: "*",
@@ -111,7 +110,7 @@ def _shortest(value: Any) -> str:
     if isinstance(value, float):
         for digits in range(6, 10):
             rounded = float(f"{value:.{digits}g}")
-            if abs(rounded) <= FLOAT32_MAX and struct.unpack("f", struct.pack("f", rounded)) == (value,):
+            if abs(rounded) <= FLOAT32_MAX and in_float32(rounded) == value:
                 return repr(rounded)
     return repr(value)
 

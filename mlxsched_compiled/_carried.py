@@ -5,6 +5,7 @@ A compiled step that captures ``optimizer.state`` has them as inputs then, and s
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -13,32 +14,27 @@ import mlx.core as mx
 from .schedule import Schedule
 
 
-class Several:
-    """The schedules of a list of hyperparameters."""
+class Several(ABC):
+    """A scheduler that stands for several schedules."""
 
     def __init__(self, schedules: list[Schedule]) -> None:
         self.schedules = schedules
 
     @property
+    @abstractmethod
     def state(self) -> list[list[mx.array]]:
-        """Those of the schedules."""
-        return [schedule.state for schedule in self.schedules]
+        """What a graph has of it as input."""
 
     @state.setter
-    def state(self, state: list[list[mx.array]]) -> None:
-        for schedule, its in zip(self.schedules, state, strict=False):
-            if its:
-                schedule.state = its
-
-    def __call__(self, step: mx.array) -> list[mx.array]:
-        return [schedule(step) for schedule in self.schedules]
+    @abstractmethod
+    def state(self, state: list[list[mx.array]]) -> None: ...
 
 
 def schedules_of(optimizers: Iterable[Any]) -> Iterator[Schedule]:
     """The schedules that optimizers were given."""
     for optimizer in optimizers:
         for scheduler in getattr(optimizer, "_schedulers", {}).values():
-            several = getattr(scheduler, "schedules", [scheduler])  # of a list of hyperparameters
+            several = scheduler.schedules if isinstance(scheduler, Several) else [scheduler]
             yield from (schedule for schedule in several if isinstance(schedule, Schedule))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import operator
+import struct
 from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
@@ -127,6 +128,23 @@ def flag(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, but got {value!r}.")
     return value
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """A question, if a known word is like this one: almost the same, longer or shorter by words, or else alike."""
+    from difflib import get_close_matches  # seldom needed, and slow to import
+
+    similar = get_close_matches(word, known, 1, cutoff=0.8)
+    similar += [k for k in known if k.startswith(f"{word}_") or word.startswith(f"{k}_")]
+    similar += get_close_matches(word, known, 1)
+    return f" Did you mean {similar[0]!r}?" if similar else ""
+
+
+def in_float32(number: float) -> float:
+    """The float32 number that is nearest to it."""
+    rounded: float
+    (rounded,) = struct.unpack("f", struct.pack("f", number))
+    return rounded
 
 
 def _is_no_number(value: Any) -> bool:

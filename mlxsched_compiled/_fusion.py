@@ -12,7 +12,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ._kernels import LAUNCH_NOTHING, nodes
+from ._kernels import launching, nodes
 from ._rates import Compound, RateFunction, Structure, Types, fitted, functions_in
 from ._weak import Expression, evaluated
 
@@ -95,7 +95,7 @@ def lanes_fit(rate: RateFunction, types: Types, expressions: tuple[Expression, .
         return True
     cut = _cut(rate, types)
     lanes = _nodes(lambda rate, step, *inputs: in_lanes(rate(step, *inputs), expressions), cut, types)
-    return _launched(lanes) <= _kernels(cut, types)
+    return len(launching(lanes)) <= _kernels(cut, types)
 
 
 def _in_update(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
@@ -111,11 +111,7 @@ def _in_update_that_reads_the_step(rate: RateFunction, step: mx.array, *coeffici
 
 def _kernels(rate: RateFunction, types: Types) -> int:
     """How many kernels ``rate`` takes alone."""
-    return _launched(_nodes(lambda rate, *inputs: rate(*inputs), rate, types))
-
-
-def _launched(nodes: list[str]) -> int:
-    return sum(node not in LAUNCH_NOTHING for node in nodes)
+    return len(launching(_nodes(lambda rate, *inputs: rate(*inputs), rate, types)))
 
 
 def _nodes(use: Callable[..., Any], rate: RateFunction, types: Types) -> list[str]:

@@ -39,4 +39,9 @@ def nodes(*outputs: Any) -> list[str]:
 
 def kernels(*outputs: Any) -> list[str]:
     """The operations of that graph that launch a kernel."""
-    return [name for name in nodes(*outputs) if name not in LAUNCH_NOTHING]
+    return launching(nodes(*outputs))
+
+
+def launching(nodes: list[str]) -> list[str]:
+    """Those of some operations that launch a kernel."""
+    return [name for name in nodes if name not in LAUNCH_NOTHING]

@@ -11,12 +11,11 @@ The whole part of p makes exact powers of two, by shifts; only its fraction goes
 from __future__ import annotations
 
 import math
-import struct
 
 import mlx.core as mx
 
 from ._bound import Bound, Coefficient, bind
-from ._checks import Count, Number
+from ._checks import Count, Number, in_float32
 from ._rates import Part, RateFunction, Structure
 
 _FRACTION_BITS = 47
@@ -114,5 +113,4 @@ def residue(exponent: Number) -> Number:
     """What is left of an exponent where float32 rounds it."""
     if isinstance(exponent, mx.array):
         return 0.0
-    (rounded,) = struct.unpack("f", struct.pack("f", exponent))
-    return float(exponent - rounded)
+    return exponent - in_float32(exponent)

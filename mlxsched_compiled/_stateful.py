@@ -22,7 +22,7 @@ from mlx.utils import tree_flatten
 from ._carried import schedules_of
 from ._guards import Guards
 from ._traces import is_concrete, is_look
-from ._undo import contents, refill, restorer, set_random_key
+from ._undo import contents, put_back, refill, restorer, set_random_key
 from .schedule import Schedule, called_schedules
 
 _PATIENCE = 5
@@ -104,8 +104,7 @@ class Stateful:
                 set_random_key(result)
                 raise self._failures.pop()
         except BaseException as error:
-            for container, content in self._before:  # which MLX leaves full of tracers if it fails after a trace
-                refill(container, content)
+            put_back(self._before)  # what MLX leaves full of tracers if it fails after a trace
             self._before = []
             self._guards = None
             if undo is not None:
@@ -210,8 +209,7 @@ class Stateful:
                     self._schedules.update(called)
                     raise _AgainError
             except BaseException as error:
-                for container, content in before:
-                    refill(container, content)
+                put_back(before)
                 guards.attribute_arrays = places
                 places.put(attributes)
                 looks = is_look(error) and any(array.size == 1 for array in attributes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import mlx.core as mx
@@ -36,6 +36,12 @@ def refill(container: Any, content: Any) -> None:
         container[:] = content
 
 
+def put_back(before: Iterable[tuple[Any, Any]]) -> None:
+    """Fills containers with what was in them."""
+    for container, content in before:
+        refill(container, content)
+
+
 def replace_arrays(container: Any, function: Callable[[mx.array], mx.array]) -> None:
     """Puts something else in the place of each array of a dict or a list."""
     if not isinstance(container, set):
@@ -50,8 +56,7 @@ def restorer(guards: Guards) -> Callable[[], None]:
     initialized = [(vars(optimizer), vars(optimizer).get("_initialized")) for optimizer in guards.optimizers]
 
     def restore() -> None:
-        for container, content in before:
-            refill(container, content)
+        put_back(before)
         for attributes, value in initialized:
             attributes["_initialized"] = value
 

@@ -17,7 +17,7 @@ from mlx.utils import tree_map
 from ._arguments import check, elements_of, is_number, is_numeric, parameters_of
 from ._carried import carry, check_names
 from ._kernels import nodes
-from ._undo import contents, refill, replace_arrays, set_random_key
+from ._undo import contents, put_back, refill, replace_arrays, set_random_key
 from ._values import Hyperparameter, Number, OnSchedule, Values, from_portable
 from .schedule import Schedule
 
@@ -160,8 +160,7 @@ class _Scheduled:
             its.reads_step = True
         finally:
             its.is_tried = False
-            for container, content in before:
-                refill(container, content)
+            put_back(before)
             for values in its.values.values():
                 values.lay_out()
         if random[0] is not key:
@@ -277,8 +276,7 @@ class _Scheduled:
                 )
             its.kept_in.update(dict.fromkeys(after, name))
         finally:
-            vars(self).clear()
-            vars(self).update(before)
+            refill(vars(self), before)
 
     def __getattr__(self, name: str) -> Any:
         kept_in = self._hyperparameters.kept_in if "_hyperparameters" in vars(self) else {}

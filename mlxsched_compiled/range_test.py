@@ -15,7 +15,7 @@ from ._carried import schedules_of
 from ._checks import count, positive, static
 from ._guards import Guards
 from ._pictures.plot import new_axes
-from ._undo import contents, refill, set_random_key
+from ._undo import contents, put_back, set_random_key
 from .training import compiled_step
 
 _WORSE = 4
@@ -245,8 +245,7 @@ def _undoing(model: Module, optimizer: Optimizer) -> Callable[[], None]:
     mx.eval(key)
 
     def undo() -> None:
-        for container, content in before:
-            refill(container, content)
+        put_back(before)
         set_random_key(key)
 
     return undo

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from difflib import get_close_matches
 from inspect import Parameter, Signature, signature
 from types import FunctionType
 from typing import Any
 
+from .._checks import nearest
 from ..schedule import Schedule
 
 
@@ -61,14 +61,6 @@ def usage(name: str) -> str:
     """The call of a factory, with its parameters."""
     parameters = signature(catalogue()[name]).parameters.values()
     return f"{name}{Signature([p.replace(annotation=p.empty) for p in parameters])}"
-
-
-def nearest(word: str, known: Collection[str]) -> str:
-    """A question, if a known word is like this one: almost the same, longer or shorter by words, or else alike."""
-    similar = get_close_matches(word, known, 1, cutoff=0.8)
-    similar += [k for k in known if k.startswith(f"{word}_") or word.startswith(f"{k}_")]
-    similar += get_close_matches(word, known, 1)
-    return f" Did you mean {similar[0]!r}?" if similar else ""
 
 
 _TAKES_FUNCTION = "{} takes a function, which cannot be written here: make the schedule in Python."

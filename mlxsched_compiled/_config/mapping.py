@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from inspect import Parameter
 from typing import Any
 
-from .._checks import count, finite
+from .._checks import count, finite, nearest
 from ..compose import delay, join_schedules, skip, warmup
 from ..schedule import Schedule
-from .catalogue import called, nearest, parameters
+from .catalogue import called, parameters
 from .ratios import ratio_keys, without_ratios
 from .text import parsed
 
