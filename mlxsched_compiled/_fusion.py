@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 
 from ._kernels import launching, nodes
-from ._rates import Compound, RateFunction, Structure, Types, fitted, functions_in
+from ._rates import Compound, RateFunction, Structure, Types, fitted, functions_in, own_kernel
 from ._weak import Expression, evaluated
 
 
@@ -94,8 +94,32 @@ def lanes_fit(rate: RateFunction, types: Types, expressions: tuple[Expression, .
     if functions_in(rate):
         return True
     cut = _cut(rate, types)
-    lanes = _nodes(lambda rate, step, *inputs: in_lanes(rate(step, *inputs), expressions), cut, types)
-    return len(launching(lanes)) <= _kernels(cut, types)
+    return _kernels(cut, types, lambda *inputs: in_lanes(_alone(*inputs), expressions)) <= _kernels(cut, types)
+
+
+@lru_cache(maxsize=1024)
+def cast_fits(rate: RateFunction, types: Types, dtype: mx.Dtype, following: int, *, counts: bool) -> bool:
+    """Whether a cast of the rate, and as many operations that follow, take no more kernels than the rate alone.
+
+    ``counts`` says whether the rate is in the kernel that counts the step.
+    """
+    if functions_in(rate):
+        return not following
+    use = _in_update if counts else _alone
+
+    def cast(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
+        outputs = use(rate, step, *coefficients)
+        value = (outputs[-1] if counts else outputs).astype(dtype)
+        for _ in range(following):
+            value = 1 - value
+        return outputs, own_kernel(value)
+
+    way = laid_out(rate, types, counts=counts)
+    return _kernels(way, types, cast) <= _kernels(way, types, use)
+
+
+def _alone(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> mx.array:
+    return rate(step, *coefficients)
 
 
 def _in_update(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
@@ -109,9 +133,9 @@ def _in_update_that_reads_the_step(rate: RateFunction, step: mx.array, *coeffici
     return following, value, value / (1 - 0.9**following)
 
 
-def _kernels(rate: RateFunction, types: Types) -> int:
-    """How many kernels ``rate`` takes alone."""
-    return len(launching(_nodes(lambda rate, *inputs: rate(*inputs), rate, types)))
+def _kernels(rate: RateFunction, types: Types, use: Callable[..., Any] = _alone) -> int:
+    """How many kernels ``use`` of ``rate`` takes."""
+    return len(launching(_nodes(use, rate, types)))
 
 
 def _nodes(use: Callable[..., Any], rate: RateFunction, types: Types) -> list[str]:

@@ -13,6 +13,7 @@ import mlx.core as mx
 
 from ._data import as_data
 from ._fusion import laid_out
+from ._kernels import nodes
 from ._rates import Function, RateFunction, fitted, functions_in, types_of
 from ._traces import is_concrete
 
@@ -59,7 +60,8 @@ def _compiled(rate: RateFunction) -> RateFunction:
 
 
 def _traced(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> mx.array:
-    return applied(laid_out(rate, types_of(coefficients), counts=step.ndim == 0), step, *coefficients)
+    counts = step.ndim == 0 and "Squeeze" not in nodes(step)  # behind a view it is not the one that is counted
+    return applied(laid_out(rate, types_of(coefficients), counts=counts), step, *coefficients)
 
 
 class _Remembered(threading.local):

@@ -118,9 +118,10 @@ def _part(rate: RateFunction, coefficients: Sequence[mx.array], apart: bool) -> 
     return lambda step: rate(step, *coefficients)
 
 
-def own_kernel(rate: mx.array) -> mx.array:
-    """``rate`` behind a view, which MLX does not fuse across."""
-    return mx.squeeze(mx.expand_dims(rate, 0), 0)
+def own_kernel(array: mx.array, axes: int = 1) -> mx.array:
+    """``array`` behind a view, which MLX does not fuse across; by way of other ``axes``, it is another view."""
+    added = [*range(axes)]
+    return mx.squeeze(mx.expand_dims(array, added), added)
 
 
 def constant_rate(step: mx.array, value: mx.array) -> mx.array:

@@ -1,8 +1,8 @@
 """The hyperparameters of an update, in every expression that the optimizer makes of them.
 
 What an update computes of Python numbers alone, such as ``1 - beta``, Python computes while it is traced. So a number
-is there in each such expression, as data. Of a schedule, MLX would compute it in a kernel of its own, since several
-kernels use it: so a schedule is computed in lanes, an expression in each, which are one kernel and views of it.
+is there in each such expression, as data. Of a schedule, MLX would compute each in a kernel of its own, since several
+kernels use it, and split what is too deep for one: so what is read of a schedule is laid out in few kernels.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import mlx.core as mx
 from ._carried import Several
 from ._checks import finite
 from ._data import as_data
-from ._fusion import in_lanes, lanes_fit
+from ._fusion import cast_fits, in_lanes, lanes_fit
 from ._graph import applied
+from ._rates import RateFunction, Types, own_kernel
 from ._traces import is_concrete, is_shapeless, is_update_traced
 from ._weak import Expression, Weak, evaluated
 from .schedule import Schedule, check_not_constant
@@ -24,6 +25,8 @@ from .schedule import Schedule, check_not_constant
 Reading = tuple[Expression, mx.Dtype]
 """What an update computes with: an expression of a hyperparameter, in a type."""
 _ITSELF: Expression = ()
+_FOLLOWING = 2
+"""Operations with other scalars, as in ``1 - learning_rate * weight_decay``, that an update may go on with."""
 
 
 class Hyperparameter(ABC):
@@ -130,6 +133,10 @@ class Number(Hyperparameter):
 class OnSchedule(Hyperparameter):
     """A schedule, or a function of the step.
 
+    A kernel gives one result to other kernels, and besides, in the same shape, what the whole graph returns: here the
+    value, for the optimizer's state. So a value and its cast are one kernel. Where updates read more expressions of it,
+    it is a lane of one kernel with them, or they are lanes of a second.
+
     Args:
         given: The schedule.
     """
@@ -138,9 +145,13 @@ class OnSchedule(Hyperparameter):
         super().__init__(given)
         self.schedule = given if isinstance(given, Schedule) else Schedule(given)
         self.expressions: tuple[Expression, ...] = (_ITSELF,)
-        """What is computed in lanes."""
+        """What updates read, in some type, and the value, which is the first."""
+        self.is_lane = False
+        """Whether the value is a lane, where it does not merge."""
+        self.can_merge = True
+        """Whether a kernel may be saved if it does."""
         self.merges = False
-        """Whether it is computed in the kernel that counts the step, as one schedule of an update can be."""
+        """Whether the value is computed in the kernel that counts the step, as one of an update can be."""
         self.place = 0
         """Which of the schedules of an update it is."""
 
@@ -156,27 +167,48 @@ class OnSchedule(Hyperparameter):
         return applied(self.schedule.structure, step, *self.schedule.state)
 
     def begin(self, step: mx.array) -> mx.array:
-        if self.merges or is_shapeless():
+        if not is_update_traced() or is_shapeless():
             return self.schedule(step)
-        # Of another shape than other schedules, it shares no operation with them: that would be one more kernel.
-        shape = (1,) * self.place + (len(self.expressions),)
-        rate = self.schedule(mx.broadcast_to(step, shape))
-        if len(self.expressions) == 1:  # cast where it is used, in a kernel that there is already
-            return mx.squeeze(rate)
-        lanes = {mx.float32: in_lanes(rate, self.expressions)}
-        for expression, dtype in [(_ITSELF, mx.float32), *self.readings]:
-            if expression in self.expressions:
-                if dtype not in lanes:
-                    lanes[dtype] = lanes[mx.float32].astype(dtype)
-                lane = self.expressions.index(expression)
-                self.present[expression, dtype] = mx.squeeze(lanes[dtype][..., lane : lane + 1])
-        return self.present[_ITSELF, mx.float32]
+        # In a shape, or from a view, of its own it shares no operation with other schedules, which would take a kernel.
+        if self.is_lane and not self.merges:
+            lanes = in_lanes(self.schedule(self._broadcast(step)), self.expressions)
+            self._take(lanes)
+            return mx.squeeze(lanes[..., :1])
+        value = self.schedule(step if self.merges else own_kernel(step, self.place + 1))
+        if len(self.expressions) > 1:
+            self._take(in_lanes(self._broadcast(value), self.expressions))
+        elif not self._has_room(_FOLLOWING, counts=self.merges):
+            near = value if self._has_room(0, counts=self.merges) else own_kernel(value)
+            self.present = {reading: own_kernel(near.astype(reading[1])) for reading in self.readings}
+        return value
 
     def lay_out(self) -> None:
-        for expression, _ in self.readings:
-            more = (*self.expressions, expression)
-            if expression not in self.expressions and lanes_fit(self.schedule.structure, self.schedule._types, more):
-                self.expressions = more
+        self.expressions = tuple(dict.fromkeys([_ITSELF, *(expression for expression, _ in self.readings)]))
+        some_are_not_cast = any(dtype == mx.float32 for _, dtype in self.readings)
+        if len(self.expressions) > 1:
+            self.is_lane = lanes_fit(*self._graph, self.expressions)
+            self.can_merge = not (self.is_lane and some_are_not_cast)
+        else:
+            self.is_lane = some_are_not_cast and not self._has_room(_FOLLOWING, counts=False)
+            self.can_merge = self._has_room(0, counts=True) or not self._has_room(0, counts=False)
+
+    @property
+    def _graph(self) -> tuple[RateFunction, Types]:
+        return self.schedule.structure, self.schedule._types
+
+    def _has_room(self, following: int, *, counts: bool) -> bool:
+        """Whether the kernel of the value, which may count the step too, has room for a cast and what follows."""
+        return all(cast_fits(*self._graph, dtype, following, counts=counts) for _, dtype in self.readings)
+
+    def _broadcast(self, array: mx.array) -> mx.array:
+        return mx.broadcast_to(array, (1,) * self.place + (len(self.expressions),))
+
+    def _take(self, lanes: mx.array) -> None:
+        """Takes the readings from lanes."""
+        cast = {dtype: lanes.astype(dtype) for _, dtype in self.readings}
+        for expression, dtype in self.readings:
+            lane = self.expressions.index(expression)
+            self.present[expression, dtype] = mx.squeeze(cast[dtype][..., lane : lane + 1])
 
 
 class Values(Several):

@@ -174,7 +174,7 @@ class _Scheduled:
         everything = [each for values in its.values.values() for each in values.hyperparameters]
         for place, each in enumerate(each for each in everything if isinstance(each, OnSchedule)):
             each.place = place
-            each.merges = merges and len(each.expressions) == 1
+            each.merges = merges and each.can_merge
             merges = merges and not each.merges
         try:
             updated: dict[str, Any] = super().apply_gradients(gradients, parameters)  # type: ignore[misc]

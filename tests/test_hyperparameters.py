@@ -21,6 +21,7 @@ from mlxsched_compiled import Schedule, scheduled
 from mlxsched_compiled._kernels import kernels
 
 from .measuring import libraries, requires_compile, run
+from .schedules import TYPICAL
 from .training import (
     TOOLS,
     WAYS,
@@ -663,20 +664,50 @@ def _leaves(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
+COMPUTED_WITH = {
+    (optim.SGD, "dampening"),
+    (optim.RMSprop, "alpha"),
+    (optim.AdaDelta, "rho"),
+    (optim.Muon, "momentum"),
+    (optim.Adafactor, "beta_1"),
+    (optim.Adafactor, "weight_decay"),
+}
+"""Hyperparameters of which an update computes something alone, such as ``1 - b``; as of all ``betas``."""
+
+
 @requires_compile
 @pytest.mark.parametrize("case", KERNELS.values(), ids=KERNELS.keys())
-@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16, mx.float16], ids=str)
 @pytest.mark.parametrize("rate", [RATE, ours.cosine_decay(RATE, 20)], ids=["constant rate", "rate on a schedule"])
 def test_kernels(case: Case, dtype: mx.Dtype, rate: Any) -> None:
-    """None for a number, one for a schedule; in half precision one more, which casts it."""
+    """None for a number, one for a schedule; a second for one in half precision that ``1 - b`` is computed of."""
     optimizer_class, arguments = case
     numbers = {name: _at(value, 1) for name, value in arguments.items()}
-    schedules = sum(isinstance(leaf, Schedule) for value in arguments.values() for leaf in _leaves(value))
-    most = schedules if dtype == mx.float32 else 2 * schedules
+    names = [name for name, value in arguments.items() for leaf in _leaves(value) if isinstance(leaf, Schedule)]
+    most = len(names)
+    if dtype != mx.float32:
+        most += sum((optimizer_class, name) in COMPUTED_WITH or name == "betas" for name in names)
     for way in (ours.compiled_step, by_hand, by_hand_optimizer_first):
         constant = _kernels(way, optimizer_class(learning_rate=rate, **numbers), dtype)
         assert _kernels(way, _make((optimizer_class, numbers), rate), dtype) == constant
         assert _kernels(way, _make(case, rate), dtype) - constant <= most
+
+
+@requires_compile
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16, mx.float16], ids=str)
+@pytest.mark.parametrize("way", [ours.compiled_step, by_hand], ids=["compiled_step", "by hand"])
+@pytest.mark.parametrize(("optimizer_class", "name"), [(optim.AdamW, "weight_decay"), (optim.SGD, "momentum")])
+def test_kernels_of_each_schedule(optimizer_class: Any, name: str, way: Callable[..., Step], dtype: mx.Dtype) -> None:
+    """Also of one that fills a kernel, where a cast or a product would make it many."""
+    constant = _kernels(way, optimizer_class(learning_rate=RATE, **{name: 0.5}), dtype)
+    wrong = {}
+    for schedule_name, row in TYPICAL.items():
+        most = 1 if row.kernels < 2 else row.kernels + (dtype != mx.float32)
+        optimizer = scheduled(optimizer_class, learning_rate=RATE, **{name: row.schedule})
+        added = _kernels(way, optimizer, dtype) - constant
+        if added > most:
+            wrong[schedule_name] = added
+    assert wrong == {}
 
 
 @requires_compile
