@@ -17,26 +17,35 @@ from ._rates import Compound, RateFunction, Structure, Types, fitted, functions_
 from ._weak import Expression, evaluated
 
 
-def laid_out(rate: RateFunction, types: Types, *, counts: bool = True) -> RateFunction:
+def laid_out(
+    rate: RateFunction, types: Types, *, counts: bool = True, corrected: mx.Dtype = mx.float32
+) -> RateFunction:
     """``rate`` in the fewest kernels found, alone and in an optimizer's update.
 
     An optimizer computes step + 1. Where that is in the graph of the rate too, and MLX finds the two equal, it computes
-    rate and step in one kernel, and the schedule costs none. ``counts`` says whether the step may be that one.
+    rate and step in one kernel, and the schedule costs none. ``counts`` says whether the step may be that one. An
+    update that corrects the bias of Adam goes on in the kernel of the rate: ``corrected`` says in which type.
     """
     if functions_in(rate):  # not ours to call more often than needed
         return _Late(rate) if counts else rate
-    return _laid_out(rate, types) if counts else _cut(rate, types)
+    return _laid_out(rate, types, corrected) if counts else _cut(rate, types)
 
 
 @lru_cache(maxsize=1024)
-def _laid_out(rate: RateFunction, types: Types) -> RateFunction:
-    uses = (_in_update, _in_update_that_reads_the_step)
+def _laid_out(rate: RateFunction, types: Types, corrected: mx.Dtype) -> RateFunction:
+    def corrects(*arguments: Any) -> Any:
+        following, value = _in_update(*arguments)
+        return following, value, (value.astype(corrected) / (1 - 0.9**following)).astype(corrected)
 
     def costs(way: RateFunction) -> list[int]:
         return [_kernels(way, types), *(len(_nodes(use, way, types)) for use in uses)]
 
     cut = _cut(rate, types)
     ways: list[RateFunction] = [cut, _Early(cut), _Late(cut)]
+    uses = [_in_update, corrects]
+    if corrected != mx.float32:  # a kernel that has room for one operation more may have none for three
+        ways.append(_Ended(cut))
+        uses.reverse()
     return min(ways, key=costs)
 
 
@@ -76,6 +85,16 @@ class _Late(Structure):
     def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
         rate = fitted(self.rate, step, *coefficients)
         return mx.where(step + 1 > 0, rate, rate)
+
+
+class _Ended(Structure):
+    """A rate in a kernel that ends with it, since the rate of a step is a view of that of one step."""
+
+    def __init__(self, rate: RateFunction) -> None:
+        self.rate = rate
+
+    def __call__(self, step: mx.array, *coefficients: mx.array) -> mx.array:
+        return mx.squeeze(fitted(self.rate, mx.broadcast_to(step, (1,)), *coefficients))
 
 
 def in_lanes(rate: mx.array, expressions: Sequence[Expression]) -> mx.array:
@@ -125,12 +144,6 @@ def _alone(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> mx.ar
 def _in_update(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
     """What an optimizer makes of a rate: itself and its next step."""
     return step + 1, rate(step, *coefficients)
-
-
-def _in_update_that_reads_the_step(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
-    """And a factor from both, as Adam computes with its bias correction."""
-    following, value = _in_update(rate, step, *coefficients)
-    return following, value, value / (1 - 0.9**following)
 
 
 def _kernels(rate: RateFunction, types: Types, use: Callable[..., Any] = _alone) -> int:

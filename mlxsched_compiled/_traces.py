@@ -60,16 +60,31 @@ _NEAR = 6
 
 def is_update_traced() -> bool:
     """Whether an optimizer that calls its schedulers is given gradients that are in a trace. Evaluates nothing else."""
-    frame: FrameType | None = sys._getframe(1)
+    _, gradient = _update_at_hand()
+    # Python runs too for the first array of a kind, under mx.grad, and where compilation is disabled.
+    return gradient is not None and _probe.runs_for(gradient) and not is_concrete(gradient)
+
+
+def corrected_type() -> mx.Dtype | None:
+    """The type in which an update corrects the bias of Adam, if it is traced and has no other use for its rate.
+
+    MLX then computes the rate and the correction in one kernel. (With weight decay, it ends one before the correction.)
+    """
+    optimizer, gradient = _update_at_hand()
+    corrects = getattr(optimizer, "bias_correction", False) and not hasattr(optimizer, "weight_decay")
+    return gradient.dtype if corrects and gradient is not None and not is_concrete(gradient) else None
+
+
+def _update_at_hand() -> tuple[Any, mx.array | None]:
+    """The optimizer that calls its schedulers, and a gradient that it is given."""
+    frame: FrameType | None = sys._getframe(2)
     for _ in range(_NEAR):
         if frame is None:
             break
         if frame.f_code.co_name == "apply_gradients":
-            gradient = _first_array(frame.f_locals.get("gradients"))
-            # Python runs too for the first array of a kind, under mx.grad, and where compilation is disabled.
-            return gradient is not None and _probe.runs_for(gradient) and not is_concrete(gradient)
+            return frame.f_locals.get("self"), _first_array(frame.f_locals.get("gradients"))
         frame = frame.f_back
-    return False
+    return None, None
 
 
 def _first_array(tree: Any) -> mx.array | None:

@@ -30,19 +30,22 @@ READS_STEP = {"Adam, bias correction": 2, "Adafactor": 2}
 """Optimizers that compute with the step themselves, from which MLX makes one or two kernels more."""
 
 
-def _initialized(optimizer: optim.Optimizer) -> tuple[nn.Module, optim.Optimizer]:
+def _initialized(optimizer: optim.Optimizer, dtype: mx.Dtype = mx.float32) -> tuple[nn.Module, optim.Optimizer]:
     """With a model, as after a first update, at a rate that nothing has to be built for."""
     model = nn.Linear(8, 8)
+    model.set_dtype(dtype)
     optimizer.init(model.trainable_parameters())
     optimizer.learning_rate = 0.1
     mx.eval(model.state, optimizer.state)  # else what makes them would be counted with the step
     return model, optimizer
 
 
-def _in_step(optimizer: optim.Optimizer, way: Callable[..., Step] = ours.compiled_step) -> int:
+def _in_step(
+    optimizer: optim.Optimizer, way: Callable[..., Step] = ours.compiled_step, dtype: mx.Dtype = mx.float32
+) -> int:
     """Kernels of what a step returns and changes."""
-    model, optimizer = _initialized(optimizer)
-    batch = mx.ones((2, 8))
+    model, optimizer = _initialized(optimizer, dtype)
+    batch = mx.ones((2, 8), dtype)
     mx.eval(batch)
     loss = way(lambda model, x: mx.mean(mx.square(model(x))), model, optimizer)(batch)
     return len(kernels(loss, model.state, optimizer.state))
@@ -75,6 +78,21 @@ def test_a_schedule_of_one_kernel_costs_none(count: Count, optimizer: str) -> No
             wrong[name] = added
     assert wrong == {}
     assert count(OPTIMIZERS[optimizer](ours.constant(0.1))) == _constant(count, optimizer)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16], ids=str)
+@pytest.mark.parametrize("way", [ours.compiled_step, by_hand], ids=["compiled_step", "by hand"])
+def test_in_half_precision_it_costs_one_at_most(way: Callable[..., Step], dtype: mx.Dtype, optimizer: str) -> None:
+    """An update goes on with a cast of the rate, which may have filled its kernel."""
+    make, wrong = OPTIMIZERS[optimizer], {}
+    most = 2 if optimizer == "MultiOptimizer" else READS_STEP.get(optimizer, 1)  # which has two schedules
+    constant = _in_step(make(0.1), way, dtype)
+    for name, row in ONE_KERNEL.items():
+        added = _in_step(make(row.schedule), way, dtype) - constant
+        if added > most:
+            wrong[name] = added
+    assert wrong == {}
 
 
 def test_the_count_sees_a_kernel() -> None:
