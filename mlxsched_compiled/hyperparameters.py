@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from functools import cache
 from typing import Any, TypeVar
+from warnings import warn
 
 import mlx.core as mx
 from mlx.optimizers import MultiOptimizer, Optimizer
-from mlx.utils import tree_map
+from mlx.utils import tree_flatten, tree_map
 
 from ._arguments import check, elements_of, is_number, is_numeric, parameters_of
 from ._carried import carry, check_names
@@ -126,6 +127,8 @@ class _Hyperparameters:
         """The names of those that properties of the class keep in other attributes, by these."""
         self.dtype: mx.Dtype | None = None
         """Of the parameter or gradient at hand, where one is initialized or updated."""
+        self.read: set[str] = set()
+        """The names of those that were read since the state was initialized."""
         self.is_tried = False
         """Whether the update is only to find out what it reads."""
         self.reads_step = False
@@ -141,12 +144,23 @@ class _Scheduled:
 
     def init(self, parameters: dict[str, Any]) -> None:
         """Initializes the state."""
-        check_names(parameters, {"schedules", *self._hyperparameters.values})
+        its = self._hyperparameters
+        check_names(parameters, {"schedules", *its.values})
+        its.read = set()
         super().init(parameters)  # type: ignore[misc]
-        self._try_update(parameters)
+        if self._try_update(parameters) and tree_flatten(parameters):
+            for name in [n for n, values in its.values.items() if values.schedules and n not in its.read]:
+                warn(
+                    f"The update of {its.optimizer_class.__name__} does not read {name}, so its schedule changes "
+                    f"nothing: with these arguments it is not used, or the constructor computes with its first value.",
+                    stacklevel=2,
+                )
 
-    def _try_update(self, parameters: dict[str, Any]) -> None:
-        """Finds out what an update computes of the hyperparameters. Nothing of it is kept, or evaluated."""
+    def _try_update(self, parameters: dict[str, Any]) -> bool:
+        """Finds out what an update computes of the hyperparameters. Nothing of it is kept, or evaluated.
+
+        Returns whether that was possible.
+        """
         its = self._hyperparameters
         random: Any = mx.random.state
         before, key = [*contents(vars(self))], random[0]
@@ -156,15 +170,17 @@ class _Scheduled:
                 replace_arrays(container, mx.array)  # by copies: an update may work in place
             gradients, parameters = tree_map(mx.array, parameters), tree_map(mx.array, parameters)
             its.reads_step = _MARK in nodes(self.apply_gradients(gradients, parameters))
+            return True
         except Exception:  # its next update will say so; until then, all is computed in the graph
             its.reads_step = True
+            return False
         finally:
             its.is_tried = False
             put_back(before)
             for values in its.values.values():
                 values.lay_out()
-        if random[0] is not key:
-            set_random_key(key)
+            if random[0] is not key:
+                set_random_key(key)
 
     def apply_gradients(self, gradients: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
         """The updates of all parameters."""
@@ -245,6 +261,7 @@ class _Scheduled:
             if name not in its.in_constructor:
                 raise AttributeError(f"{its.optimizer_class.__name__} has no {name} yet.")
             return its.in_constructor[name]
+        its.read.add(name)
         values, state = its.values[name], self._state[name]
         return values.shown(state) if its.dtype is None else values.seen(state, its.dtype, is_tried=its.is_tried)
 

@@ -778,6 +778,33 @@ def test_what_a_class_passes_on_under_another_name(way: Callable[..., Step]) -> 
     assert scheduled(PassesOn, lr=0.125).learning_rate.item() == 0.125
 
 
+class KeepsInverse(optim.SGD):
+    """Computes with what it is given once, and never again."""
+
+    def __init__(self, learning_rate: float, scale: float = 1.0) -> None:
+        super().__init__(learning_rate)
+        self.scale = scale
+        self.inverse = 1 / scale
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        updated: mx.array = super().apply_single(gradient * self.inverse, parameter, state)
+        return updated
+
+
+@with_all_ways
+def test_a_schedule_that_an_update_does_not_read(way: Callable[..., Step]) -> None:
+    unused = scheduled(optim.SGD, learning_rate=0.1, dampening=_up(0.1, 0.2))
+    for optimizer, name in (
+        (scheduled(KeepsInverse, learning_rate=0.1, scale=_up(1, 2)), "scale"),
+        (unused, "dampening"),
+    ):
+        with pytest.warns(UserWarning, match=f"does not read {name}, so its schedule changes nothing"):
+            Training(way, optimizer=optimizer).train(1)
+    scheduled(KeepsInverse, learning_rate=0.1, scale=2.0).init({"weight": mx.ones(2)})
+    unused.init({})  # no update at all
+    Training(way, optimizer=scheduled(optim.SGD, learning_rate=0.1, momentum=0.9, dampening=_up(0.1, 0.2))).train(1)
+
+
 class TakesFunctions(optim.SGD):
     """Says of its arguments which are functions, and that one is either."""
 
