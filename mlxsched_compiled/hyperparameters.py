@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten, tree_map
 from ._arguments import check, elements_of, is_number, is_numeric, parameters_of
 from ._carried import carry, check_names
 from ._kernels import nodes
+from ._traces import is_look
 from ._undo import contents, put_back, refill, replace_arrays, set_random_key
 from ._values import Hyperparameter, Number, OnSchedule, Values, from_portable
 from .schedule import Schedule
@@ -214,6 +215,13 @@ class _Scheduled:
         its.dtype = gradient.dtype
         try:
             updated: mx.array = super().apply_single(gradient, parameter, state)  # type: ignore[misc]
+        except ValueError as error:
+            if not is_look(error):
+                raise
+            raise ValueError(
+                f"The update of {its.optimizer_class.__name__} looks at a value while it is traced: {error} What "
+                f"scheduled is given is an array there: it takes mx.sqrt and mx.where, not math.sqrt, float() or if."
+            ) from error
         finally:
             its.dtype = None
         return updated

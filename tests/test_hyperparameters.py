@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 from collections.abc import Callable
 from functools import partial
@@ -803,6 +804,29 @@ def test_a_schedule_that_an_update_does_not_read(way: Callable[..., Step]) -> No
     scheduled(KeepsInverse, learning_rate=0.1, scale=2.0).init({"weight": mx.ones(2)})
     unused.init({})  # no update at all
     Training(way, optimizer=scheduled(optim.SGD, learning_rate=0.1, momentum=0.9, dampening=_up(0.1, 0.2))).train(1)
+
+
+class Looks(optim.SGD):
+    """Asks its number for a value."""
+
+    def __init__(self, learning_rate: float, gate: float = 1.0) -> None:
+        super().__init__(learning_rate)
+        self.gate = gate
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        updated: mx.array = super().apply_single(gradient * math.sqrt(self.gate), parameter, state)
+        return updated
+
+
+@requires_compile
+@with_all_ways
+def test_an_update_that_looks_at_a_value(way: Callable[..., Step]) -> None:
+    training = Training(way, optimizer=scheduled(Looks, learning_rate=0.1, gate=_up(0.5, 1)))
+    if way is WAYS["eager"]:
+        training.train(2)
+        return
+    with pytest.raises(ValueError, match=r"The update of Looks looks at a value while it is traced: .* mx\.sqrt"):
+        training.train(1)
 
 
 class TakesFunctions(optim.SGD):

@@ -277,6 +277,13 @@ def test_what_the_tests_of_mlx_lm_ask_of_build_schedule() -> None:
 
 
 @pytest.mark.usefixtures("installed")
+def test_what_is_wrong_names_the_key() -> None:
+    for wrong in ("cosine_decay(1e-3, -5)", {"name": "cosine_decay", "arguments": [1e-3, -5]}, "cosin_decay(1, 2)"):
+        with pytest.raises(ValueError, match=r"^lr_schedule: "):
+            lora.build_schedule(wrong)
+
+
+@pytest.mark.usefixtures("installed")
 def test_a_plateau_that_is_told_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(UserWarning, match="changes nothing unless a callback of yours calls observe"):
         _lora(folder, monkeypatch, lr_schedule="reduce_on_plateau(1e-3)", iters=1)

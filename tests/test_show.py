@@ -181,6 +181,11 @@ def _without_terminal() -> dict[str, str]:
         ),
         ("lr_schedule: 'cosine_decay(1, 1000)'", "; 1,000 updates", ["it is taken for 1,000, as mlx-lm does."]),
         ("epochs: 3\nlr_schedule: 'cosine_decay(1, 100)'", "; 111 steps", ["depends on the data"]),
+        (
+            "iters: 9\nlr_schedule: 'reduce_on_plateau(1e-3)'",
+            "0.001 at every step; 9 updates",
+            ["changes nothing unless a callback of yours calls observe."],
+        ),
     ],
 )
 def test_what_does_not_fit_the_updates_is_said(
@@ -299,7 +304,10 @@ def test_a_bad_file_is_an_error_in_words(
         (["constant(1)", "--steps", "0"], "--steps must be"),
         (["constant(1)", "--out", "curve"], "curve needs an ending"),
         (["constant(1)", "--out", "curve.foo"], "foo"),
-        (["constant(1)", "--out", "missing/curve.png"], "missing/curve.png"),
+        (
+            ["constant(1)", "--out", "missing/curve.png"],
+            "missing/curve.png cannot be written: No such file or directory.",
+        ),
         (["constant(1) / constant(0)"], "no finite rate"),
     ],
 )

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 from warnings import warn
 
+from .._config.mapping import at
 from ..config import from_config
 from ..schedule import Schedule
 from .replacements import Replacements, takers
@@ -21,10 +22,16 @@ def build_schedule(schedule_config: Any) -> Schedule:
     """Build a learning rate schedule from the given config."""
     if isinstance(schedule_config, Mapping) and "name" not in schedule_config:
         raise KeyError(f"lr_schedule names no schedule: {schedule_config!r} has no key 'name'.")  # mlx-lm's own error
-    schedule = from_config(schedule_config)
-    if schedule._observers:
-        warn(f"{schedule} changes nothing unless a callback of yours calls observe.", stacklevel=2)
+    with at("lr_schedule"):
+        schedule = from_config(schedule_config)
+    for note in notes(schedule):
+        warn(note, stacklevel=2)
     return schedule
+
+
+def notes(schedule: Schedule) -> list[str]:
+    """What a schedule of its trainer's is warned of."""
+    return [f"{schedule} changes nothing unless a callback of yours calls observe."] if schedule._observers else []
 
 
 class MlxLm:

@@ -29,8 +29,7 @@ def save(curves: Sequence[Curve], labels: Sequence[str], file: str) -> None:
 
     Raises:
         ImportError: If there is no matplotlib.
-        ValueError: If the ending is missing or not known.
-        OSError: If the file cannot be written.
+        ValueError: If the ending is missing or not known, or the file cannot be written.
     """
     try:
         import matplotlib.figure
@@ -43,7 +42,10 @@ def save(curves: Sequence[Curve], labels: Sequence[str], file: str) -> None:
     for curve, label in zip(curves, labels, strict=True):
         draw(curve, label, ax)
     figure.legend(frameon=False, loc="outside upper left")
-    figure.savefig(file, dpi=150)
+    try:
+        figure.savefig(file, dpi=150)
+    except OSError as error:
+        raise ValueError(f"{file} cannot be written: {error.strerror}.") from error
 
 
 def new_axes() -> Any:
