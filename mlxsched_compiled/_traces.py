@@ -12,10 +12,10 @@ import mlx.core as mx
 from ._kernels import nodes
 
 
-def is_concrete(array: mx.array) -> bool:
-    """Whether ``array`` has a value now, rather than stand for one inside a trace."""
+def is_concrete(tree: Any) -> bool:
+    """Whether an array, or each of a tree, has a value now, rather than stand for one inside a trace."""
     try:
-        mx.eval(array)
+        mx.eval(tree)
     except (ValueError, RuntimeError):
         return False
     return True
@@ -32,13 +32,13 @@ class _Probe(threading.local):
         self._runs = 0
         self._call = mx.compile(self._body, shapeless=True)
 
-    def _body(self, array: mx.array) -> mx.array:
+    def _body(self, tree: Any) -> list[mx.array]:
         self._runs += 1
-        return array
+        return []
 
-    def runs_for(self, array: mx.array) -> bool:
+    def runs_for(self, tree: Any) -> bool:
         before = self._runs
-        self._call(array)
+        self._call(tree)
         return self._runs != before
 
 
@@ -60,9 +60,10 @@ _NEAR = 6
 
 def is_update_traced() -> bool:
     """Whether an optimizer that calls its schedulers is given gradients that are in a trace. Evaluates nothing else."""
-    _, gradient = _update_at_hand()
-    # Python runs too for the first array of a kind, under mx.grad, and where compilation is disabled.
-    return gradient is not None and _probe.runs_for(gradient) and not is_concrete(gradient)
+    _, gradients = _update_at_hand()
+    # Of all, since that of what the loss does not use is 0, and in no trace. Python runs too for the first arrays of a
+    # kind, under mx.grad, and where compilation is disabled.
+    return gradients is not None and _probe.runs_for(gradients) and not is_concrete(gradients)
 
 
 def corrected_type() -> mx.Dtype | None:
@@ -70,19 +71,20 @@ def corrected_type() -> mx.Dtype | None:
 
     MLX then computes the rate and the correction in one kernel. (With weight decay, it ends one before the correction.)
     """
-    optimizer, gradient = _update_at_hand()
+    optimizer, gradients = _update_at_hand()
     corrects = getattr(optimizer, "bias_correction", False) and not hasattr(optimizer, "weight_decay")
-    return gradient.dtype if corrects and gradient is not None and not is_concrete(gradient) else None
+    first = _first_array(gradients) if corrects and not is_concrete(gradients) else None
+    return None if first is None else first.dtype
 
 
-def _update_at_hand() -> tuple[Any, mx.array | None]:
-    """The optimizer that calls its schedulers, and a gradient that it is given."""
+def _update_at_hand() -> tuple[Any, Any]:
+    """The optimizer that calls its schedulers, and the gradients that it is given."""
     frame: FrameType | None = sys._getframe(2)
     for _ in range(_NEAR):
         if frame is None:
             break
         if frame.f_code.co_name == "apply_gradients":
-            return frame.f_locals.get("self"), _first_array(frame.f_locals.get("gradients"))
+            return frame.f_locals.get("self"), frame.f_locals.get("gradients")
         frame = frame.f_back
     return None, None
 
