@@ -97,6 +97,17 @@ class _Ended(Structure):
         return mx.squeeze(fitted(self.rate, mx.broadcast_to(step, (1,)), *coefficients))
 
 
+def takes_several(rate: RateFunction, types: Types) -> bool:
+    """Whether a rate takes several steps at once. A function of somebody else may be made for one, as in MLX."""
+    if not functions_in(rate):
+        return True
+    try:
+        found = _nodes(lambda rate, step, *inputs: rate(mx.broadcast_to(step, (2,)), *inputs), rate, types)
+    except Exception:  # whatever is wrong with it, it is not called in this way
+        return False
+    return all(node.startswith("Compiled") for node in found)
+
+
 def in_lanes(rate: mx.array, expressions: Sequence[Expression]) -> mx.array:
     """A rate, given in as many equal lanes as there are expressions, and in each of them an expression of it."""
     lanes = rate

@@ -15,7 +15,7 @@ import mlx.core as mx
 from ._carried import Several
 from ._checks import finite
 from ._data import as_data
-from ._fusion import cast_fits, in_lanes, lanes_fit
+from ._fusion import cast_fits, in_lanes, lanes_fit, takes_several
 from ._graph import applied
 from ._rates import RateFunction, Types, own_kernel
 from ._traces import is_concrete, is_shapeless, is_update_traced
@@ -186,10 +186,11 @@ class OnSchedule(Hyperparameter):
         self.expressions = tuple(dict.fromkeys([_ITSELF, *(expression for expression, _ in self.readings)]))
         some_are_not_cast = any(dtype == mx.float32 for _, dtype in self.readings)
         if len(self.expressions) > 1:
-            self.is_lane = lanes_fit(*self._graph, self.expressions)
+            self.is_lane = lanes_fit(*self._graph, self.expressions) and takes_several(*self._graph)
             self.can_merge = not (self.is_lane and some_are_not_cast)
         else:
-            self.is_lane = some_are_not_cast and not self._has_room(_FOLLOWING, counts=False)
+            fills = some_are_not_cast and not self._has_room(_FOLLOWING, counts=False)
+            self.is_lane = fills and takes_several(*self._graph)
             self.can_merge = self._has_room(0, counts=True) or not self._has_room(0, counts=False)
 
     @property

@@ -277,6 +277,27 @@ def test_plain_functions() -> None:
     assert len(training.losses) == 4
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda t: 0.9 - 0.1 * mx.sum(t >= mx.array([2])),
+        lambda t: 0.9 - 0.1 * mx.sum(t >= mx.array([1, 2, 3])),
+        lambda t: mx.max(mx.stack([0.9 - 0.1 * t, mx.array(0.5)])),
+        lambda t: 0.9 - 0.1 * mx.sum(t),
+        lambda t: mx.array([0.9, 0.8, 0.7])[t],
+    ],
+    ids=["sum of one", "sum of three", "stack", "sum of the step", "index"],
+)
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16], ids=str)
+@pytest.mark.parametrize("way", [*TOOLS.values(), by_hand], ids=[*TOOLS, "by hand"])
+def test_plain_functions_of_one_step(way: Callable[..., Step], dtype: mx.Dtype, function: Callable[..., Any]) -> None:
+    """As MLX calls a function: with an array of no dimension."""
+    case = (optim.AdamW, {"betas": [0.9, function], "weight_decay": function})
+    found = [Training(each, _model(dtype), _make(case)).train(batches(3, dtype=dtype)) for each in (WAYS["eager"], way)]
+    assert found[0].bits() == found[1].bits()
+    assert float(found[1].optimizer.weight_decay) == pytest.approx(function(mx.array(2)).item())
+
+
 @pytest.mark.parametrize("way", [WAYS["eager"], *TOOLS.values(), by_hand], ids=["eager", *TOOLS, "by hand"])
 def test_copies_train_on_alike_and_apart(way: Callable[..., Step]) -> None:
     def make() -> Any:
