@@ -147,8 +147,8 @@ class _Scheduled:
         """Initializes the state."""
         its = self._hyperparameters
         check_names(parameters, {"schedules", *its.values})
-        its.read = set()
         super().init(parameters)  # type: ignore[misc]
+        its.read = set()
         if self._try_update(parameters) and tree_flatten(parameters):
             for name in [n for n, values in its.values.items() if values.schedules and n not in its.read]:
                 warn(
