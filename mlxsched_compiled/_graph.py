@@ -61,7 +61,7 @@ def _compiled(rate: RateFunction) -> RateFunction:
 
 def _traced(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> mx.array:
     counts = step.ndim == 0 and "Squeeze" not in nodes(step)  # behind a view it is not the one that is counted
-    way = laid_out(rate, types_of(coefficients), counts=counts, corrected=corrected_type() or mx.float32)
+    way = laid_out(rate, types_of(coefficients), counts=counts, corrected=corrected_type())
     return applied(way, step, *coefficients)
 
 

@@ -1,4 +1,4 @@
-"""What is in a trace, and what is a constant there."""
+"""What is in a trace, what is a constant there, and whose update is traced."""
 
 from __future__ import annotations
 
@@ -61,18 +61,24 @@ _NEAR = 6
 def is_update_traced() -> bool:
     """Whether an optimizer that calls its schedulers is given gradients that are in a trace. Evaluates nothing else."""
     _, gradient = _update_at_hand()
-    # Python runs too for the first array of a kind, under mx.grad, and where compilation is disabled.
-    return gradient is not None and _probe.runs_for(gradient) and not is_concrete(gradient)
+    return _is_in_trace(gradient)
 
 
-def corrected_type() -> mx.Dtype | None:
-    """The type in which an update corrects the bias of Adam, if it is traced and has no other use for its rate.
+def corrected_type() -> mx.Dtype:
+    """The type in which an update that is traced corrects the bias of Adam, if its rate is for nothing else.
 
-    MLX then computes the rate and the correction in one kernel. (With weight decay, it ends one before the correction.)
+    MLX then computes the rate and the correction in one kernel. With weight decay there is another use of the rate, and
+    its kernel ends before the correction. Where that is so, or nothing is corrected: float32.
     """
     optimizer, gradient = _update_at_hand()
-    corrects = getattr(optimizer, "bias_correction", False) and not hasattr(optimizer, "weight_decay")
-    return gradient.dtype if corrects and gradient is not None and not is_concrete(gradient) else None
+    if gradient is None or not _is_in_trace(gradient) or hasattr(optimizer, "weight_decay"):
+        return mx.float32
+    return gradient.dtype if getattr(optimizer, "bias_correction", False) else mx.float32
+
+
+def _is_in_trace(gradient: mx.array | None) -> bool:
+    # Python runs too for the first array of a kind, under mx.grad, and where compilation is disabled.
+    return gradient is not None and _probe.runs_for(gradient) and not is_concrete(gradient)
 
 
 def _update_at_hand() -> tuple[Any, mx.array | None]:
