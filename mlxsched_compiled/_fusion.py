@@ -34,6 +34,7 @@ def laid_out(
 @lru_cache(maxsize=1024)
 def _laid_out(rate: RateFunction, types: Types, corrected: mx.Dtype) -> RateFunction:
     def corrects(*arguments: Any) -> Any:
+        """And a factor from both, as Adam corrects its bias."""
         following, value = _in_update(*arguments)
         return following, value, (value.astype(corrected) / (1 - 0.9**following)).astype(corrected)
 
@@ -88,7 +89,10 @@ class _Late(Structure):
 
 
 class _Ended(Structure):
-    """A rate in a kernel that ends with it, since the rate of a step is a view of that of one step."""
+    """A rate in a kernel that ends with it: computed in a shape of its own, of which the rate of the step is a view.
+
+    A view alone would not do: what MLX computes in one shape, here with the step, it may still put into one kernel.
+    """
 
     def __init__(self, rate: RateFunction) -> None:
         self.rate = rate
@@ -110,7 +114,7 @@ def in_lanes(rate: mx.array, expressions: Sequence[Expression]) -> mx.array:
 @lru_cache(maxsize=1024)
 def lanes_fit(rate: RateFunction, types: Types, expressions: tuple[Expression, ...]) -> bool:
     """Whether that takes no more kernels than the rate alone."""
-    if functions_in(rate):
+    if functions_in(rate):  # not ours to call more often than needed
         return True
     cut = _cut(rate, types)
     return _kernels(cut, types, lambda *inputs: in_lanes(_alone(*inputs), expressions)) <= _kernels(cut, types)
@@ -122,7 +126,7 @@ def cast_fits(rate: RateFunction, types: Types, dtype: mx.Dtype, following: int,
 
     ``counts`` says whether the rate is in the kernel that counts the step.
     """
-    if functions_in(rate):
+    if functions_in(rate):  # taken to have room for the cast, and for no more
         return not following
     use = _in_update if counts else _alone
 
