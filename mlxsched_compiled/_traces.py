@@ -64,16 +64,16 @@ def is_update_traced() -> bool:
     return _is_in_trace(gradient)
 
 
-def corrected_type() -> mx.Dtype:
-    """The type in which an update that is traced corrects the bias of Adam, if its rate is for nothing else.
+def reading_of_rate() -> tuple[mx.Dtype, bool]:
+    """The type in which an update that is traced takes its rate, and whether it only corrects the bias of Adam with it.
 
     MLX then computes the rate and the correction in one kernel. With weight decay there is another use of the rate, and
-    its kernel ends before the correction. Where that is so, or nothing is corrected: float32.
+    its kernel ends before the correction. Where nothing is traced: float32, and no.
     """
     optimizer, gradient = _update_at_hand()
-    if gradient is None or not _is_in_trace(gradient) or hasattr(optimizer, "weight_decay"):
-        return mx.float32
-    return gradient.dtype if getattr(optimizer, "bias_correction", False) else mx.float32
+    if gradient is None or not _is_in_trace(gradient):
+        return mx.float32, False
+    return gradient.dtype, getattr(optimizer, "bias_correction", False) and not hasattr(optimizer, "weight_decay")
 
 
 def _is_in_trace(gradient: mx.array | None) -> bool:
