@@ -1,4 +1,4 @@
-"""What is in a trace, what is a constant there, and whose update is traced."""
+"""What is in a trace, and what is a constant there."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import mlx.core as mx
 from ._kernels import nodes
 
 
-def is_concrete(array: mx.array) -> bool:
-    """Whether ``array`` has a value now, rather than stand for one inside a trace."""
+def is_concrete(tree: Any) -> bool:
+    """Whether an array, or each of a tree, has a value now, rather than stand for one inside a trace."""
     try:
-        mx.eval(array)
+        mx.eval(tree)
     except (ValueError, RuntimeError):
         return False
     return True
@@ -32,13 +32,13 @@ class _Probe(threading.local):
         self._runs = 0
         self._call = mx.compile(self._body, shapeless=True)
 
-    def _body(self, array: mx.array) -> mx.array:
+    def _body(self, tree: Any) -> list[mx.array]:
         self._runs += 1
-        return array
+        return []
 
-    def runs_for(self, array: mx.array) -> bool:
+    def runs_for(self, tree: Any) -> bool:
         before = self._runs
-        self._call(array)
+        self._call(tree)
         return self._runs != before
 
 
@@ -60,8 +60,8 @@ _NEAR = 6
 
 def is_update_traced() -> bool:
     """Whether an optimizer that calls its schedulers is given gradients that are in a trace. Evaluates nothing else."""
-    _, gradient = _update_at_hand()
-    return _is_in_trace(gradient)
+    _, gradients = _update_at_hand()
+    return _are_in_trace(gradients)
 
 
 def reading_of_rate() -> tuple[mx.Dtype, bool]:
@@ -70,25 +70,27 @@ def reading_of_rate() -> tuple[mx.Dtype, bool]:
     MLX then computes the rate and the correction in one kernel. With weight decay there is another use of the rate, and
     its kernel ends before the correction. Where nothing is traced: float32, and no.
     """
-    optimizer, gradient = _update_at_hand()
-    if gradient is None or not _is_in_trace(gradient):
+    optimizer, gradients = _update_at_hand()
+    first = _first_array(gradients)
+    if first is None or not _are_in_trace(gradients):
         return mx.float32, False
-    return gradient.dtype, getattr(optimizer, "bias_correction", False) and not hasattr(optimizer, "weight_decay")
+    return first.dtype, getattr(optimizer, "bias_correction", False) and not hasattr(optimizer, "weight_decay")
 
 
-def _is_in_trace(gradient: mx.array | None) -> bool:
-    # Python runs too for the first array of a kind, under mx.grad, and where compilation is disabled.
-    return gradient is not None and _probe.runs_for(gradient) and not is_concrete(gradient)
+def _are_in_trace(gradients: Any) -> bool:
+    # All of them, since that of what the loss does not use is 0, and in no trace. Python runs too for the first arrays
+    # of a kind, under mx.grad, and where compilation is disabled.
+    return _first_array(gradients) is not None and _probe.runs_for(gradients) and not is_concrete(gradients)
 
 
-def _update_at_hand() -> tuple[Any, mx.array | None]:
-    """The optimizer that calls its schedulers, and a gradient that it is given."""
+def _update_at_hand() -> tuple[Any, Any]:
+    """The optimizer that calls its schedulers, and the gradients that it is given."""
     frame: FrameType | None = sys._getframe(2)
     for _ in range(_NEAR):
         if frame is None:
             break
         if frame.f_code.co_name == "apply_gradients":
-            return frame.f_locals.get("self"), _first_array(frame.f_locals.get("gradients"))
+            return frame.f_locals.get("self"), frame.f_locals.get("gradients")
         frame = frame.f_back
     return None, None
 

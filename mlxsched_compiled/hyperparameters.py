@@ -19,7 +19,7 @@ from ._arguments import check, elements_of, is_number, is_numeric, parameters_of
 from ._carried import carry, check_names
 from ._kernels import nodes
 from ._traces import is_look
-from ._undo import contents, put_back, refill, replace_arrays, set_random_key
+from ._undo import contents, put_back, refill, replace_arrays
 from ._values import Hyperparameter, Number, OnSchedule, Values, from_portable
 from .schedule import Schedule
 
@@ -181,7 +181,7 @@ class _Scheduled:
             for values in its.values.values():
                 values.lay_out()
             if random[0] is not key:
-                set_random_key(key)
+                random[0][()] = key  # which may be in a trace, where its numbers are not known
 
     def apply_gradients(self, gradients: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
         """The updates of all parameters."""

@@ -628,9 +628,18 @@ def test_a_momentum_that_starts_from_0_is_one(way: Callable[..., Step]) -> None:
     assert mx.any(optimizer.state["layers"][0]["weight"]["v"] != 0).item()
 
 
-def _kernels(way: Callable[..., Step], optimizer: optim.Optimizer, dtype: mx.Dtype) -> int:
+def _two_layers() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+
+
+def _kernels(
+    way: Callable[..., Step],
+    optimizer: optim.Optimizer,
+    dtype: mx.Dtype,
+    make_model: Callable[[], nn.Module] = _two_layers,
+) -> int:
     """Of what a step returns and changes."""
-    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    model = make_model()
     model.set_dtype(dtype)
     optimizer.init(model.trainable_parameters())
     batch = mx.ones((2, 8), dtype)
@@ -709,6 +718,17 @@ def test_kernels_of_each_schedule(optimizer_class: Any, name: str, way: Callable
         if added > most:
             wrong[schedule_name] = added
     assert wrong == {}
+
+
+@requires_compile
+@pytest.mark.parametrize("way", [ours.compiled_step, by_hand], ids=["compiled_step", "by hand"])
+def test_kernels_of_a_model_that_is_partly_unused(way: Callable[..., Step]) -> None:
+    case = {"weight_decay": ours.tanh_decay(0.1, 10), "betas": [0.9, _up(0.9, 0.99)]}
+    constant, with_schedules = (
+        _kernels(way, optimizer, mx.float32, lambda: _partly_unused(_two_layers()))
+        for optimizer in (optim.AdamW(RATE), _make((optim.AdamW, case)))
+    )
+    assert with_schedules - constant <= 2
 
 
 @requires_compile
@@ -871,16 +891,24 @@ def test_functions_that_are_no_schedules() -> None:
         scheduled(TakesFunctions, learning_rate=0.1, times=abs)
 
 
+def _partly_unused(model: nn.Module) -> nn.Module:
+    """A model whose first weights the loss does not use: their gradients are 0, and in no trace."""
+    return Composed(lambda _, x: model(x), apart=nn.Linear(4, 4), model=model)
+
+
 @requires_compile
+@pytest.mark.parametrize("wrap", [lambda model: model, _partly_unused], ids=["all used", "partly unused"])
 @pytest.mark.parametrize("captures_model", [False, True])
 @pytest.mark.parametrize("is_scheduled", [False, True])
-def test_a_step_that_captures_no_state_is_seen(captures_model: bool, is_scheduled: bool) -> None:
+def test_a_step_that_captures_no_state_is_seen(
+    captures_model: bool, is_scheduled: bool, wrap: Callable[[nn.Module], nn.Module]
+) -> None:
     """Its step is frozen with all that follows from it. An eager loop, before and after, is none."""
     plateau = ours.reduce_on_plateau(_up(0.1, 0.2))
     optimizer: Any = (
         scheduled(optim.SGD, learning_rate=plateau, weight_decay=0.1) if is_scheduled else optim.SGD(plateau)
     )
-    training = Training(WAYS["eager"], optimizer=optimizer).train(2)
+    training = Training(WAYS["eager"], wrap(mlp()), optimizer).train(2)
     plateau.observe(1.0)
     captured = [training.model.state] if captures_model else []
     step = mx.compile(lambda x, y: training.step(x, y), inputs=captured, outputs=captured)
@@ -1034,6 +1062,38 @@ class InPlace(optim.Optimizer):
         self.totals[0] += 1
         parameter -= self.learning_rate.astype(gradient.dtype) * state["v"]
         return parameter
+
+
+class Noisy(optim.AdamW):
+    """Draws random numbers."""
+
+    def __init__(self, learning_rate, noise: float = 0.1, **others: Any) -> None:  # type: ignore[no-untyped-def]
+        super().__init__(learning_rate, **others)
+        self.noise = noise
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        noise = mx.random.normal(gradient.shape, gradient.dtype)
+        updated: mx.array = super().apply_single(gradient + self.noise * noise, parameter, state)
+        return updated
+
+
+@pytest.mark.parametrize("is_initialized", [True, False])
+def test_an_update_that_draws_random_numbers(is_initialized: bool) -> None:
+    """Also where the first call of a step by hand initializes the optimizer, within its trace."""
+
+    def make(way: Callable[..., Step]) -> Training:
+        return Training(way, optimizer=scheduled(Noisy, learning_rate=RATE, noise=_up(0.1, 0.3)))
+
+    expected, training = make(WAYS["eager"]), make(WAYS["eager"])
+    if is_initialized:
+        training.optimizer.init(training.model.trainable_parameters())
+    state = [training.model.state, training.optimizer.state, mx.random.state]
+    training.step = mx.compile(training.step, inputs=state, outputs=state)
+    found = []
+    for each in (training, expected):
+        mx.random.seed(1)
+        found.append(each.train(3).bits())
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("optimizer_class", [InPlace, optim.SGD, optim.Adafactor])
