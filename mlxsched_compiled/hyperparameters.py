@@ -150,7 +150,7 @@ class _Scheduled:
         super().init(parameters)  # type: ignore[misc]
         its.read = set()
         if self._try_update(parameters) and tree_flatten(parameters):
-            for name in [n for n, values in its.values.items() if values.schedules and n not in its.read]:
+            for name in self._unread():
                 warn(
                     f"The update of {its.optimizer_class.__name__} does not read {name}, so its schedule changes "
                     f"nothing: with these arguments it is not used, or the constructor computes with its first value.",
@@ -170,7 +170,10 @@ class _Scheduled:
             for container, _ in before:
                 replace_arrays(container, mx.array)  # by copies: an update may work in place
             gradients, parameters = tree_map(mx.array, parameters), tree_map(mx.array, parameters)
-            its.reads_step = _MARK in nodes(self.apply_gradients(gradients, parameters))
+            updated = self.apply_gradients(gradients, parameters)
+            if self._unread():  # the first update of all may be another than those that follow
+                updated = self.apply_gradients(gradients, updated)
+            its.reads_step = _MARK in nodes(updated)
             return True
         except Exception:  # its next update will say so; until then, all is computed in the graph
             its.reads_step = True
@@ -182,6 +185,11 @@ class _Scheduled:
                 values.lay_out()
             if random[0] is not key:
                 random[0][()] = key  # which may be in a trace, where its numbers are not known
+
+    def _unread(self) -> list[str]:
+        """The names under which there are schedules that were not read."""
+        its = self._hyperparameters
+        return [name for name, values in its.values.items() if values.schedules and name not in its.read]
 
     def apply_gradients(self, gradients: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
         """The updates of all parameters."""

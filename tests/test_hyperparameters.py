@@ -862,6 +862,36 @@ def test_an_update_that_looks_at_a_value(way: Callable[..., Step]) -> None:
         training.train(1)
 
 
+class KeepsFirst(optim.SGD):
+    """Fills its state with what it is given, and with the first gradients: from the second update on, it goes on."""
+
+    def __init__(self, learning_rate: Any, start: float = 1.0, decay: float = 0.9) -> None:
+        super().__init__(learning_rate)
+        self.start = start
+        self.decay = decay
+
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
+        state["sum"] = mx.full(parameter.shape, self.start, parameter.dtype)
+        state["updates"] = 0
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        kept = self.decay * state["sum"] if state["updates"] else state["sum"]
+        state["sum"] = kept + gradient
+        state["updates"] += 1
+        updated: mx.array = super().apply_single(state["sum"], parameter, state)
+        return updated
+
+
+def test_a_schedule_that_only_the_first_update_does_not_read() -> None:
+    """Is one that updates read; one that only the state begins with is not."""
+    optimizer = scheduled(KeepsFirst, learning_rate=0.1, decay=_up(0.1, 0.2))
+    Training(WAYS["eager"], optimizer=optimizer).train(2)
+    assert all(layer["weight"]["updates"] == 2 for layer in optimizer.state["layers"][::2])
+    optimizer = scheduled(KeepsFirst, learning_rate=0.1, start=_up(1, 2))
+    with pytest.warns(UserWarning, match="does not read start"):
+        optimizer.init(mlp().trainable_parameters())
+
+
 class TakesFunctions(optim.SGD):
     """Says of its arguments which are functions, and that one is either."""
 
