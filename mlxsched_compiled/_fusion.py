@@ -18,34 +18,44 @@ from ._weak import Expression, evaluated
 
 
 def laid_out(
-    rate: RateFunction, types: Types, *, counts: bool = True, corrected: mx.Dtype = mx.float32
+    rate: RateFunction,
+    types: Types,
+    *,
+    counts: bool = True,
+    dtype: mx.Dtype = mx.float32,
+    corrects: bool = False,
 ) -> RateFunction:
     """``rate`` in the fewest kernels found, alone and in an optimizer's update.
 
     An optimizer computes step + 1. Where that is in the graph of the rate too, and MLX finds the two equal, it computes
-    rate and step in one kernel, and the schedule costs none. ``counts`` says whether the step may be that one. An
-    update that corrects the bias of Adam goes on in the kernel of the rate: ``corrected`` says in which type.
+    rate and step in one kernel, and the schedule costs none. ``counts`` says whether the step may be that one. The
+    update goes on in the kernel of the rate: it takes the rate in the type ``dtype``, and may correct the bias of Adam.
     """
     if functions_in(rate):  # not ours to call more often than needed
         return _Late(rate) if counts else rate
-    return _laid_out(rate, types, corrected) if counts else _cut(rate, types)
+    return _laid_out(rate, types, dtype, corrects) if counts else _cut(rate, types)
 
 
 @lru_cache(maxsize=1024)
-def _laid_out(rate: RateFunction, types: Types, corrected: mx.Dtype) -> RateFunction:
-    def corrects(*arguments: Any) -> Any:
+def _laid_out(rate: RateFunction, types: Types, dtype: mx.Dtype, corrects: bool) -> RateFunction:
+    def cast(*arguments: Any) -> Any:
         following, value = _in_update(*arguments)
-        return following, value, (value.astype(corrected) / (1 - 0.9**following)).astype(corrected)
+        return following, value, value.astype(dtype)
+
+    def corrected(*arguments: Any) -> Any:
+        """A factor from both, as Adam corrects its bias."""
+        *both, value = cast(*arguments)
+        return *both, (value / (1 - 0.9 ** both[0])).astype(dtype)
 
     def costs(way: RateFunction) -> list[int]:
         return [_kernels(way, types), *(len(_nodes(use, way, types)) for use in uses)]
 
     cut = _cut(rate, types)
     ways: list[RateFunction] = [cut, _Early(cut), _Late(cut)]
-    uses = [_in_update, corrects]
-    if corrected != mx.float32:  # a kernel that has room for one operation more may have none for three
+    uses = [cast, corrected]
+    if dtype != mx.float32:  # a kernel that has room for one operation more may have none for the cast, or for three
         ways.append(_Ended(cut))
-        uses.reverse()
+        uses = [corrected if corrects else cast, _in_update]
     return min(ways, key=costs)
 
 
@@ -88,7 +98,10 @@ class _Late(Structure):
 
 
 class _Ended(Structure):
-    """A rate in a kernel that ends with it, since the rate of a step is a view of that of one step."""
+    """A rate in a kernel that ends with it: computed in a shape of its own, of which the rate of the step is a view.
+
+    A view alone would not do: what MLX computes in one shape, here with the step, it may still put into one kernel.
+    """
 
     def __init__(self, rate: RateFunction) -> None:
         self.rate = rate
@@ -121,7 +134,7 @@ def in_lanes(rate: mx.array, expressions: Sequence[Expression]) -> mx.array:
 @lru_cache(maxsize=1024)
 def lanes_fit(rate: RateFunction, types: Types, expressions: tuple[Expression, ...]) -> bool:
     """Whether that takes no more kernels than the rate alone."""
-    if functions_in(rate):
+    if functions_in(rate):  # not ours to call more often than needed
         return True
     cut = _cut(rate, types)
     return _kernels(cut, types, lambda *inputs: in_lanes(_alone(*inputs), expressions)) <= _kernels(cut, types)
@@ -133,7 +146,7 @@ def cast_fits(rate: RateFunction, types: Types, dtype: mx.Dtype, following: int,
 
     ``counts`` says whether the rate is in the kernel that counts the step.
     """
-    if functions_in(rate):
+    if functions_in(rate):  # taken to have room for the cast, and for no more
         return not following
     use = _in_update if counts else _alone
 

@@ -15,7 +15,7 @@ from ._data import as_data
 from ._fusion import laid_out
 from ._kernels import nodes
 from ._rates import Function, RateFunction, fitted, functions_in, types_of
-from ._traces import corrected_type, is_concrete
+from ._traces import is_concrete, reading_of_rate
 
 _MOST = 256
 """Graphs that a thread remembers. Schedules in use have theirs whatever happens here."""
@@ -61,7 +61,8 @@ def _compiled(rate: RateFunction) -> RateFunction:
 
 def _traced(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> mx.array:
     counts = step.ndim == 0 and "Squeeze" not in nodes(step)  # behind a view it is not the one that is counted
-    way = laid_out(rate, types_of(coefficients), counts=counts, corrected=corrected_type() or mx.float32)
+    dtype, corrects = reading_of_rate()
+    way = laid_out(rate, types_of(coefficients), counts=counts, dtype=dtype, corrects=corrects)
     return applied(way, step, *coefficients)
 
 

@@ -119,7 +119,10 @@ def _part(rate: RateFunction, coefficients: Sequence[mx.array], apart: bool) -> 
 
 
 def own_kernel(array: mx.array, axes: int = 1) -> mx.array:
-    """``array`` behind a view, which MLX does not fuse across; by way of other ``axes``, it is another view."""
+    """``array`` behind a view, which MLX does not fuse across.
+
+    Views by way of as many ``axes`` are equal, and MLX computes what follows them once; by way of others they are not.
+    """
     added = [*range(axes)]
     return mx.squeeze(mx.expand_dims(array, added), added)
 

@@ -61,20 +61,26 @@ _NEAR = 6
 def is_update_traced() -> bool:
     """Whether an optimizer that calls its schedulers is given gradients that are in a trace. Evaluates nothing else."""
     _, gradients = _update_at_hand()
-    # Of all, since that of what the loss does not use is 0, and in no trace. Python runs too for the first arrays of a
-    # kind, under mx.grad, and where compilation is disabled.
-    return gradients is not None and _probe.runs_for(gradients) and not is_concrete(gradients)
+    return _are_in_trace(gradients)
 
 
-def corrected_type() -> mx.Dtype | None:
-    """The type in which an update corrects the bias of Adam, if it is traced and has no other use for its rate.
+def reading_of_rate() -> tuple[mx.Dtype, bool]:
+    """The type in which an update that is traced takes its rate, and whether it only corrects the bias of Adam with it.
 
-    MLX then computes the rate and the correction in one kernel. (With weight decay, it ends one before the correction.)
+    MLX then computes the rate and the correction in one kernel. With weight decay there is another use of the rate, and
+    its kernel ends before the correction. Where nothing is traced: float32, and no.
     """
     optimizer, gradients = _update_at_hand()
-    corrects = getattr(optimizer, "bias_correction", False) and not hasattr(optimizer, "weight_decay")
-    first = _first_array(gradients) if corrects and not is_concrete(gradients) else None
-    return None if first is None else first.dtype
+    first = _first_array(gradients)
+    if first is None or not _are_in_trace(gradients):
+        return mx.float32, False
+    return first.dtype, getattr(optimizer, "bias_correction", False) and not hasattr(optimizer, "weight_decay")
+
+
+def _are_in_trace(gradients: Any) -> bool:
+    # All of them, since that of what the loss does not use is 0, and in no trace. Python runs too for the first arrays
+    # of a kind, under mx.grad, and where compilation is disabled.
+    return _first_array(gradients) is not None and _probe.runs_for(gradients) and not is_concrete(gradients)
 
 
 def _update_at_hand() -> tuple[Any, Any]:

@@ -145,7 +145,7 @@ class OnSchedule(Hyperparameter):
         super().__init__(given)
         self.schedule = given if isinstance(given, Schedule) else Schedule(given)
         self.expressions: tuple[Expression, ...] = (_ITSELF,)
-        """What updates read, in some type, and the value, which is the first."""
+        """The value, which is the first, and what else updates read, in whatever types."""
         self.is_lane = False
         """Whether the value is a lane, where it does not merge."""
         self.can_merge = True
@@ -167,7 +167,7 @@ class OnSchedule(Hyperparameter):
         return applied(self.schedule.structure, step, *self.schedule.state)
 
     def begin(self, step: mx.array) -> mx.array:
-        if not is_update_traced() or is_shapeless():
+        if not is_update_traced() or is_shapeless():  # no kernels to save, or no slices to take lanes by
             return self.schedule(step)
         # In a shape, or from a view, of its own it shares no operation with other schedules, which would take a kernel.
         if self.is_lane and not self.merges:
@@ -177,19 +177,19 @@ class OnSchedule(Hyperparameter):
         value = self.schedule(step if self.merges else own_kernel(step, self.place + 1))
         if len(self.expressions) > 1:
             self._take(in_lanes(self._broadcast(value), self.expressions))
-        elif not self._has_room(_FOLLOWING, counts=self.merges):
+        elif not self._has_room(_FOLLOWING, counts=self.merges):  # what follows goes into other kernels
             near = value if self._has_room(0, counts=self.merges) else own_kernel(value)
             self.present = {reading: own_kernel(near.astype(reading[1])) for reading in self.readings}
         return value
 
     def lay_out(self) -> None:
         self.expressions = tuple(dict.fromkeys([_ITSELF, *(expression for expression, _ in self.readings)]))
-        some_are_not_cast = any(dtype == mx.float32 for _, dtype in self.readings)
+        reads_float32 = any(dtype == mx.float32 for _, dtype in self.readings)
         if len(self.expressions) > 1:
             self.is_lane = lanes_fit(*self._graph, self.expressions) and takes_several(*self._graph)
-            self.can_merge = not (self.is_lane and some_are_not_cast)
+            self.can_merge = not (self.is_lane and reads_float32)
         else:
-            fills = some_are_not_cast and not self._has_room(_FOLLOWING, counts=False)
+            fills = reads_float32 and not self._has_room(_FOLLOWING, counts=False)
             self.is_lane = fills and takes_several(*self._graph)
             self.can_merge = self._has_room(0, counts=True) or not self._has_room(0, counts=False)
 

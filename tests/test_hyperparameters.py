@@ -833,11 +833,24 @@ class KeepsInverse(optim.SGD):
         return updated
 
 
+class ReadsAtFirst(optim.SGD):
+    """Reads its number where the state of a parameter is made, and never again."""
+
+    def __init__(self, learning_rate: float, begin: float = 1.0) -> None:
+        super().__init__(learning_rate)
+        self.begin = begin
+
+    def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
+        super().init_single(parameter, state)
+        state["begin"] = mx.ones_like(parameter) * self.begin
+
+
 @with_all_ways
 def test_a_schedule_that_an_update_does_not_read(way: Callable[..., Step]) -> None:
     unused = scheduled(optim.SGD, learning_rate=0.1, dampening=_up(0.1, 0.2))
     for optimizer, name in (
         (scheduled(KeepsInverse, learning_rate=0.1, scale=_up(1, 2)), "scale"),
+        (scheduled(ReadsAtFirst, learning_rate=0.1, begin=_up(1, 2)), "begin"),
         (unused, "dampening"),
     ):
         with pytest.warns(UserWarning, match=f"does not read {name}, so its schedule changes nothing"):

@@ -83,14 +83,14 @@ def test_a_schedule_of_one_kernel_costs_none(count: Count, optimizer: str) -> No
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16], ids=str)
 @pytest.mark.parametrize("way", [ours.compiled_step, by_hand], ids=["compiled_step", "by hand"])
-def test_in_half_precision_it_costs_one_at_most(way: Callable[..., Step], dtype: mx.Dtype, optimizer: str) -> None:
-    """An update goes on with a cast of the rate, which may have filled its kernel."""
+def test_in_half_precision_too(way: Callable[..., Step], dtype: mx.Dtype, optimizer: str) -> None:
+    """No more than it takes alone: an update goes on with a cast of the rate, which may have filled its kernel."""
     make, wrong = OPTIMIZERS[optimizer], {}
     most = 2 if optimizer == "MultiOptimizer" else READS_STEP.get(optimizer, 1)  # which has two schedules
     constant = _in_step(make(0.1), way, dtype)
-    for name, row in ONE_KERNEL.items():
+    for name, row in TYPICAL.items():
         added = _in_step(make(row.schedule), way, dtype) - constant
-        if added > most:
+        if added > most * max(row.kernels, 1):
             wrong[name] = added
     assert wrong == {}
 
