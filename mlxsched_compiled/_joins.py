@@ -15,6 +15,7 @@ import mlx.core as mx
 
 from ._bound import Bound, bind, composite
 from ._checks import Count
+from ._fusion import takes_several
 from ._powers import per_period
 from ._rates import Composite, Compound, Part, RateFunction, Types, constant_rate, functions_in, own_kernel
 
@@ -115,7 +116,8 @@ def _in_lanes(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
     kinds: dict[tuple[RateFunction, Types], list[int]] = {}
     single = []
     for i, part in enumerate(parts):
-        if any(c.ndim > 0 for c in part.state):  # a vector already
+        is_vector = any(c.ndim > 0 for c in part.state)
+        if is_vector or not takes_several(part.structure, part._types):
             single.append(i)
         else:
             kinds.setdefault((part.structure, part._types), []).append(i)

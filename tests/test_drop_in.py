@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -144,3 +145,27 @@ def test_parameters_stand_where_mlx_has_them(name: str) -> None:
     got = inspect.signature(getattr(ours, name)).parameters.values()
     positional = [p for p in got if p.kind is not p.KEYWORD_ONLY]
     assert [(p.name, p.default) for p in positional] == [(p.name, p.default) for p in expected]
+
+
+@pytest.mark.parametrize("count", [2, 5, 9])
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda step: 0.9 - 0.1 * mx.sum(step >= mx.array([1, 2, 3])),
+        lambda step: 0.9 - 0.1 * mx.sum(step >= mx.array([0])),
+        lambda step: mx.max(mx.stack([0.9 - 0.1 * step, mx.array(0.5)])),
+        lambda step: mx.array([0.9, 0.8, 0.7, 0.6])[step],
+    ],
+    ids=["sum of three", "sum of one", "stack", "index"],
+)
+def test_joins_of_functions_of_one_step(function: Callable[[mx.array], mx.array], count: int) -> None:
+    """As MLX calls a function: with an array of no dimension, however many schedules are joined."""
+    boundaries = [4 * (i + 1) for i in range(count - 1)]
+    ours_, mlxs = (
+        module.join_schedules(
+            [function, module.cosine_decay(1.0, 4)] * (count // 2) + [function] * (count % 2), boundaries
+        )
+        for module in (ours, optim)
+    )
+    for step in range(4 * count):
+        assert ours_(mx.array(step)).item() == pytest.approx(mlxs(mx.array(step)).item(), abs=1e-6)
