@@ -277,6 +277,14 @@ def test_what_the_tests_of_mlx_lm_ask_of_build_schedule() -> None:
 
 
 @pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("config", ["cosin_decay(1, 2)", "cosine_decay(1, -2)", {"name": "cosine_decay", "x": 1}, True])
+def test_an_error_says_where_it_is(config: Any) -> None:
+    """Among all the keys of a configuration of mlx-lm."""
+    with pytest.raises((ValueError, TypeError), match=r"^lr_schedule: \w"):
+        lora.build_schedule(config)
+
+
+@pytest.mark.usefixtures("installed")
 def test_a_plateau_that_is_told_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.warns(UserWarning, match="changes nothing unless a callback of yours calls observe"):
         _lora(folder, monkeypatch, lr_schedule="reduce_on_plateau(1e-3)", iters=1)

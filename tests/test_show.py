@@ -181,6 +181,11 @@ def _without_terminal() -> dict[str, str]:
         ),
         ("lr_schedule: 'cosine_decay(1, 1000)'", "; 1,000 updates", ["it is taken for 1,000, as mlx-lm does."]),
         ("epochs: 3\nlr_schedule: 'cosine_decay(1, 100)'", "; 111 steps", ["depends on the data"]),
+        (
+            "iters: 9\nlr_schedule: 'warmup(reduce_on_plateau(1), 2)'",
+            "; 9 updates",
+            ["warmup(schedule=reduce_on_plateau(schedule=1), steps=2, init=0.0) changes nothing unless a callback of"],
+        ),
     ],
 )
 def test_what_does_not_fit_the_updates_is_said(

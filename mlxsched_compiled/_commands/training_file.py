@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from .._checks import count, static
 from .._config.mapping import at, value_of
 from .._extras import missing
+from .._install.mlx_lm import unobserved
 from .._pictures.axes import whole
 from ..config import from_config
 from ..schedule import Schedule
@@ -76,7 +77,8 @@ def _training(content: Mapping[Any, Any]) -> Training:
     accumulation = max(_count(key, content, 1) for key in _ACCUMULATION)
     if iters is not None and iters < accumulation:
         raise ValueError(f"{iters} iters make no update of {accumulation} accumulated.")
-    return Training(schedule, iters, accumulation, (*no_schedule, *no_iters))
+    notes = (*no_schedule, *no_iters, unobserved(schedule))
+    return Training(schedule, iters, accumulation, tuple(filter(None, notes)))
 
 
 def _key(content: Mapping[Any, Any]) -> tuple[str, list[str]]:

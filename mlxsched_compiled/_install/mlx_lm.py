@@ -19,12 +19,20 @@ _MODULE, _NAME = "mlx_lm.tuner.utils", "build_schedule"
 
 def build_schedule(schedule_config: Any) -> Schedule:
     """Build a learning rate schedule from the given config."""
+    from .._config.mapping import at  # seldom needed, and slow to import
+
     if isinstance(schedule_config, Mapping) and "name" not in schedule_config:
         raise KeyError(f"lr_schedule names no schedule: {schedule_config!r} has no key 'name'.")  # mlx-lm's own error
-    schedule = from_config(schedule_config)
-    if schedule._observers:
-        warn(f"{schedule} changes nothing unless a callback of yours calls observe.", stacklevel=2)
+    with at("lr_schedule"):
+        schedule = from_config(schedule_config)
+    if note := unobserved(schedule):
+        warn(note, stacklevel=2)
     return schedule
+
+
+def unobserved(schedule: Schedule) -> str:
+    """What to say of a schedule that metrics change, where nobody may tell it any; nothing of another."""
+    return f"{schedule} changes nothing unless a callback of yours calls observe." if schedule._observers else ""
 
 
 class MlxLm:
