@@ -302,9 +302,10 @@ def test_a_bad_file_is_an_error_in_words(
         (["cosin_decay(1, 2)"], "Did you mean 'cosine_decay'?"),
         (["cosine_decay(1"], "cosine_decay(1"),
         (["constant(1)", "--steps", "0"], "--steps must be"),
-        (["constant(1)", "--out", "curve"], "curve needs an ending"),
+        (["constant(1)", "--out", "curve"], "--out: curve needs an ending"),
         (["constant(1)", "--out", "curve.foo"], "foo"),
-        (["constant(1)", "--out", "missing/curve.png"], "missing/curve.png"),
+        (["constant(1)", "--out", "missing/curve.png"], "--out: there is no folder 'missing': make it first."),
+        (["constant(1)", "--out", "/dev/null/curve.png"], "--out: /dev/null/curve.png: Not a directory."),
         (["constant(1) / constant(0)"], "no finite rate"),
     ],
 )
