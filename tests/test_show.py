@@ -271,6 +271,8 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         ("lr_schedule: {arguments: [1, 2]}", "name"),
         ("lr_schedule: {name: cosine_decay, arguments: [1]}", "decay_steps"),
         ("learning_rate: fast", "fast"),
+        ("learning_rate: 'cosine_decay(1e-3, 100)'", "learning_rate: the trainer takes a number here; a schedule"),
+        ("learning_rate: {name: constant, value: 1}", "a schedule stands under lr_schedule."),
         ("lr_schedule: null", "there is neither learning_rate nor lr_schedule.\n"),
         ("[" * 5000, "nested too deep"),
         ("iters: many\nlearning_rate: 1", "iters: There is no schedule 'many'"),

@@ -73,6 +73,8 @@ def _training(content: Mapping[Any, Any]) -> Training:
     key, no_schedule = _key(content)
     with at(key):
         schedule = from_config(content[key])
+        if key != _SCHEDULE and isinstance(value_of(content[key]), Schedule):
+            raise ValueError(f"the trainer takes a number here; a schedule stands under {_SCHEDULE}.")
     iters, no_iters = _iters(content)
     accumulation = max(_count(key, content, 1) for key in _ACCUMULATION)
     if iters is not None and iters < accumulation:
