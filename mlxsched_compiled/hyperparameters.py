@@ -149,7 +149,9 @@ class _Scheduled:
         its.read = set()
         super().init(parameters)  # type: ignore[misc]
         if self._try_update(parameters) and tree_flatten(parameters):
-            for name in [n for n, values in its.values.items() if values.schedules and n not in its.read]:
+            names = [name for name, values in its.values.items() if values.schedules]
+            names += ["learning_rate"] if "learning_rate" in self._schedulers else []
+            for name in [name for name in names if name not in its.read]:
                 warn(
                     f"The update of {its.optimizer_class.__name__} does not read {name}, so its schedule changes "
                     f"nothing: with these arguments it is not used, or the constructor computes with its first value.",
@@ -169,7 +171,12 @@ class _Scheduled:
             for container, _ in before:
                 replace_arrays(container, mx.array)  # by copies: an update may work in place
             gradients, parameters = tree_map(mx.array, parameters), tree_map(mx.array, parameters)
-            its.reads_step = _MARK in nodes(self.apply_gradients(gradients, parameters))
+            if rate := self._schedulers.get("learning_rate"):
+                self._schedulers["learning_rate"] = lambda step: mx.erfinv(rate(step))
+            operations = nodes(self.apply_gradients(gradients, parameters))
+            its.reads_step = _STEP in operations
+            if _RATE in operations:
+                its.read.add("learning_rate")
             return True
         except Exception:  # its next update will say so; until then, all is computed in the graph
             its.reads_step = True
@@ -335,8 +342,8 @@ class _Scheduled:
         return _copied, (its.optimizer_class, its.arguments, attributes, rate, readings, its.reads_step)
 
 
-_MARK = "Arange"
-"""An operation that no update needs, by which the step is found in the graph of one."""
+_STEP, _RATE = "Arange", "ErfInv"
+"""Operations that no update needs, by which step and learning rate are found in the graph of one."""
 
 
 def _marked(step: mx.array) -> mx.array:

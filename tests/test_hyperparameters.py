@@ -793,17 +793,27 @@ class KeepsInverse(optim.SGD):
         return updated
 
 
+class ReadsState(optim.SGD):
+    """Takes its rate from where it stands."""
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        updated: mx.array = parameter - self.state["learning_rate"] * gradient
+        return updated
+
+
 @with_all_ways
 def test_a_schedule_that_an_update_does_not_read(way: Callable[..., Step]) -> None:
     unused = scheduled(optim.SGD, learning_rate=0.1, dampening=_up(0.1, 0.2))
     for optimizer, name in (
         (scheduled(KeepsInverse, learning_rate=0.1, scale=_up(1, 2)), "scale"),
+        (scheduled(optim.Adafactor, learning_rate=_up(0.1, 0.2)), "learning_rate"),
         (unused, "dampening"),
     ):
         with pytest.warns(UserWarning, match=f"does not read {name}, so its schedule changes nothing"):
             Training(way, optimizer=optimizer).train(1)
     scheduled(KeepsInverse, learning_rate=0.1, scale=2.0).init({"weight": mx.ones(2)})
     unused.init({})  # no update at all
+    Training(way, optimizer=scheduled(ReadsState, learning_rate=_up(0.1, 0.2))).train(1)
     Training(way, optimizer=scheduled(optim.SGD, learning_rate=0.1, momentum=0.9, dampening=_up(0.1, 0.2))).train(1)
 
 
