@@ -182,6 +182,11 @@ def _without_terminal() -> dict[str, str]:
         ("lr_schedule: 'cosine_decay(1, 1000)'", "; 1,000 updates", ["it is taken for 1,000, as mlx-lm does."]),
         ("epochs: 3\nlr_schedule: 'cosine_decay(1, 100)'", "; 111 steps", ["depends on the data"]),
         (
+            "iters: 1000\noptimizer: adafactor\nlr_schedule: 'cosine_decay(1, 1000)'",
+            "; 1,000 updates",
+            ["it changes nothing: adafactor goes by a rate of its own"],
+        ),
+        (
             "iters: 9\nlr_schedule: 'warmup(reduce_on_plateau(1), 2)'",
             "; 9 updates",
             ["warmup(schedule=reduce_on_plateau(schedule=1), steps=2, init=0.0) changes nothing unless a callback of"],
@@ -222,6 +227,12 @@ def test_what_does_not_fit_the_updates_is_said(
 )
 def test_what_fits_gets_no_warning(schedule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", _write(tmp_path, f"iters: 1000\nlr_schedule: {schedule}")]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_an_adafactor_that_follows_it_gets_no_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = "optimizer: adafactor\noptimizer_config: {adafactor: {relative_step: false}}"
+    assert main(["show", _write(tmp_path, f"iters: 100\nlr_schedule: 'cosine_decay(1, 100)'\n{settings}")]) == 0
     assert capsys.readouterr().err == ""
 
 
