@@ -24,7 +24,8 @@ def laid_out(
 
     An optimizer computes step + 1. Where that is in the graph of the rate too, and MLX finds the two equal, it computes
     rate and step in one kernel, and the schedule costs none. ``counts`` says whether the step may be that one. An
-    update that corrects the bias of Adam goes on in the kernel of the rate: ``corrected`` says in which type.
+    update that corrects the bias of Adam goes on in the kernel of the rate: ``corrected`` says in which type, and is
+    float32 for other updates.
     """
     if functions_in(rate):  # not ours to call more often than needed
         return _Late(rate) if counts else rate

@@ -106,7 +106,7 @@ def scheduled(optimizer_class: type[O], /, **arguments: Any) -> O:
 
 
 def _made(optimizer_class: type[Optimizer], arguments: dict[str, Any], names: list[str]) -> tuple[Any, dict[str, Any]]:
-    """An optimizer whose constructor is not done, with properties of these names, and what it has set them to."""
+    """An optimizer with properties of these names, still as in its constructor, and what that has set them to."""
     derived: Any = _derived(optimizer_class, tuple(names))  # type: ignore[arg-type]
     optimizer = derived.__new__(derived)
     hyperparameters = optimizer._hyperparameters = _Hyperparameters(optimizer_class, arguments)
@@ -124,7 +124,7 @@ class _Hyperparameters:
         self.in_constructor: Any = {}
         """The attributes that the constructor has set; None when it is done."""
         self.kept_in: dict[str, str] = {}
-        """The names of those that properties of the class keep in other attributes, by these."""
+        """Attributes in which properties of the class keep hyperparameters, with the names of these."""
         self.dtype: mx.Dtype | None = None
         """Of the parameter or gradient at hand, where one is initialized or updated."""
         self.read: set[str] = set()
@@ -284,7 +284,7 @@ class _Scheduled:
         self._put(name, value)
 
     def _ask_class(self, name: str, value: Any) -> None:
-        """Has a property of the class check a number. Where it keeps it, the hyperparameter stands from now on."""
+        """Has a property of the class check a number, and notes where that keeps it, to be read there."""
         its = self._hyperparameters
         own = getattr(its.optimizer_class, name, None)
         if not isinstance(own, property) or own.fset is None:
