@@ -89,7 +89,7 @@ class _Late(Structure):
 
 
 class _Ended(Structure):
-    """A rate in a kernel that ends with it, since the rate of a step is a view of that of one step."""
+    """A rate in a kernel that ends with it: computed of an array of one step, of whose one rate it is a view."""
 
     def __init__(self, rate: RateFunction) -> None:
         self.rate = rate
