@@ -1,4 +1,4 @@
-"""What is in a trace, and what is a constant there."""
+"""What is in a trace, what is a constant there, and which optimizer's update it is."""
 
 from __future__ import annotations
 

@@ -177,7 +177,8 @@ class OnSchedule(Hyperparameter):
         value = self.schedule(step if self.merges else own_kernel(step, self.place + 1))
         if len(self.expressions) > 1:
             self._take(in_lanes(self._broadcast(value), self.expressions))
-        elif not self._has_room(_FOLLOWING, counts=self.merges):  # what follows goes into other kernels
+        elif not self._has_room(_FOLLOWING, counts=self.merges):
+            # Casts end the kernel that they are in: the value's, or where that is full one of their own.
             near = value if self._has_room(0, counts=self.merges) else own_kernel(value)
             self.present = {reading: own_kernel(near.astype(reading[1])) for reading in self.readings}
         return value

@@ -13,11 +13,12 @@ from typing import Any
 
 import mlx.core as mx
 
-from ._traces import is_concrete
+from ._traces import is_concrete, is_look
 
 _Method = Callable[["Weak", Any], Any]
 Expression = tuple[tuple[Callable[..., Any], float | None, bool], ...]
-"""What is computed of a number: operators, each with its other operand or None, and whether that is on the left."""
+"""What is computed of a number: operators, each with its other operand or None, and whether the number is on the right
+of that."""
 
 
 def evaluated(expression: Expression, number: Any) -> Any:
@@ -64,13 +65,29 @@ class Weak(mx.array):
         self[()] = seen  # mx.array(seen) would be a copy, and a kernel where a function of MLX sees it
 
     def __repr__(self) -> str:
-        return f"{self.value.item():.7g}" if is_concrete(self.value) else repr(self.value)
+        return f"{self.value.item():.7g}" if is_concrete(self.value) else "<a number in a trace>"
 
     def __format__(self, form: str) -> str:
-        return format(self.value.item(), form) if form else repr(self)
+        return format(self.item(), form) if form else repr(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return float, (self.value.item(),)
+        return float, (self.item(),)
+
+    def item(self) -> Any:
+        """The number, for Python."""
+        return _looked_at(self.value)
+
+    tolist = __float__ = item
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __array__(self, *how: Any, **named: Any) -> Any:
+        self.item()  # NumPy asks for it
+        return super().__array__(*how, **named)
 
     def __bool__(self) -> bool:
         return bool(self._compared(operator.ne, 0))
@@ -82,8 +99,7 @@ class Weak(mx.array):
         return self._then(operator.abs)
 
     def __round__(self, digits: int | None = None) -> Any:
-        number: Any = self.value.item()
-        return round(number, digits)
+        return round(self.item(), digits)
 
     def _then(self, function: Callable[..., Any], other: float | None = None, *, on_the_right: bool = False) -> Weak:
         """One more operation with a Python number."""
@@ -113,9 +129,38 @@ class Weak(mx.array):
         is_zero = isinstance(other, (int, float)) and other == 0
         if is_zero and (self.is_used or not is_concrete(self.value)):
             return function(1, other)
-        return function(self.value, other.value if isinstance(other, Weak) else other)
+        answer = function(self.value, other.value if isinstance(other, Weak) else other)
+        return _Answer(answer) if isinstance(answer, mx.array) else answer
 
     __hash__ = mx.array.__hash__
+
+
+class _Answer(mx.array):
+    """What a comparison says: an array, whose value Python asks for by ``if``, ``max`` or ``in``."""
+
+    def __init__(self, answer: mx.array) -> None:
+        super().__init__(False)
+        self[()] = answer
+
+    def __bool__(self) -> bool:
+        return bool(_looked_at(self))
+
+
+def _looked_at(array: mx.array) -> Any:
+    """The value of an array, for Python."""
+    try:
+        return array.item()
+    except ValueError as error:
+        if not is_look(error):
+            raise
+        raise TypeError(_NO_VALUE) from error
+
+
+_NO_VALUE = (
+    "A hyperparameter of scheduled(...) has no value while a step is traced (mx.compile, compiled_step), and here "
+    "Python asks for it. Compute with MLX instead: mx.sqrt for math.sqrt, mx.maximum for max, mx.where for if, without "
+    "float(), int() or .item()."
+)
 
 
 def _operator(function: Callable[..., Any], *, on_the_right: bool = False) -> _Method:

@@ -31,7 +31,7 @@ def from_config(config: str | float | Mapping[str, Any] | Schedule) -> Schedule:
         config: Text, a mapping, or a number, which is a constant schedule. A schedule is returned as it is.
 
     Returns:
-        A schedule, float32, of the shape of the step. ``from_config(repr(schedule))`` equals ``schedule``.
+        A schedule, float32, of the shape of the step. ``from_config(repr(schedule))`` is ``schedule`` made again.
 
     Raises:
         ValueError: If something has no meaning here, or a schedule refuses an argument. The first line of the message

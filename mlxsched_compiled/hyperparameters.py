@@ -18,7 +18,6 @@ from mlx.utils import tree_flatten, tree_map
 from ._arguments import check, elements_of, is_number, is_numeric, parameters_of
 from ._carried import carry, check_names
 from ._kernels import nodes
-from ._traces import is_look
 from ._undo import contents, put_back, refill, replace_arrays
 from ._values import Hyperparameter, Number, OnSchedule, Values, from_portable
 from .schedule import Schedule
@@ -107,7 +106,7 @@ def scheduled(optimizer_class: type[O], /, **arguments: Any) -> O:
 
 
 def _made(optimizer_class: type[Optimizer], arguments: dict[str, Any], names: list[str]) -> tuple[Any, dict[str, Any]]:
-    """An optimizer whose constructor is not done, with properties of these names, and what it has set them to."""
+    """An optimizer with properties of these names, still as in its constructor, and what that has set them to."""
     derived: Any = _derived(optimizer_class, tuple(names))  # type: ignore[arg-type]
     optimizer = derived.__new__(derived)
     hyperparameters = optimizer._hyperparameters = _Hyperparameters(optimizer_class, arguments)
@@ -125,7 +124,7 @@ class _Hyperparameters:
         self.in_constructor: Any = {}
         """The attributes that the constructor has set; None when it is done."""
         self.kept_in: dict[str, str] = {}
-        """The names of those that properties of the class keep in other attributes, by these."""
+        """Attributes in which properties of the class keep hyperparameters, with the names of these."""
         self.dtype: mx.Dtype | None = None
         """Of the parameter or gradient at hand, where one is initialized or updated."""
         self.read: set[str] = set()
@@ -170,10 +169,16 @@ class _Scheduled:
             for container, _ in before:
                 replace_arrays(container, mx.array)  # by copies: an update may work in place
             gradients, parameters = tree_map(mx.array, parameters), tree_map(mx.array, parameters)
-            updated = self.apply_gradients(gradients, parameters)
-            if self._unread():  # the first update of all may be another than those that follow
-                updated = self.apply_gradients(gradients, updated)
-            its.reads_step = _MARK in nodes(updated)
+            if rate := self._schedulers.get("learning_rate"):
+                self._schedulers["learning_rate"] = lambda step: mx.erfinv(rate(step))
+            for _ in range(2):  # the first update of all may be another than those that follow
+                parameters = self.apply_gradients(gradients, parameters)
+                operations = nodes(parameters)
+                if _RATE in operations:
+                    its.read.add("learning_rate")
+                if not self._unread():
+                    break
+            its.reads_step = _STEP in operations
             return True
         except Exception:  # its next update will say so; until then, all is computed in the graph
             its.reads_step = True
@@ -189,7 +194,9 @@ class _Scheduled:
     def _unread(self) -> list[str]:
         """The names under which there are schedules that were not read."""
         its = self._hyperparameters
-        return [name for name, values in its.values.items() if values.schedules and name not in its.read]
+        names = [name for name, values in its.values.items() if values.schedules]
+        names += ["learning_rate"] if "learning_rate" in self._schedulers else []
+        return [name for name in names if name not in its.read]
 
     def apply_gradients(self, gradients: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
         """The updates of all parameters."""
@@ -223,13 +230,6 @@ class _Scheduled:
         its.dtype = gradient.dtype
         try:
             updated: mx.array = super().apply_single(gradient, parameter, state)  # type: ignore[misc]
-        except ValueError as error:
-            if not is_look(error):
-                raise
-            raise ValueError(
-                f"The update of {its.optimizer_class.__name__} looks at a value while it is traced: {error} What "
-                f"scheduled is given is an array there: it takes mx.sqrt and mx.where, not math.sqrt, float() or if."
-            ) from error
         finally:
             its.dtype = None
         return updated
@@ -293,7 +293,7 @@ class _Scheduled:
         self._put(name, value)
 
     def _ask_class(self, name: str, value: Any) -> None:
-        """Has a property of the class check a number. Where it keeps it, the hyperparameter stands from now on."""
+        """Has a property of the class check a number, and notes where that keeps it, to be read there."""
         its = self._hyperparameters
         own = getattr(its.optimizer_class, name, None)
         if not isinstance(own, property) or own.fset is None:
@@ -351,8 +351,8 @@ class _Scheduled:
         return _copied, (its.optimizer_class, its.arguments, attributes, rate, readings, its.reads_step)
 
 
-_MARK = "Arange"
-"""An operation that no update needs, by which the step is found in the graph of one."""
+_STEP, _RATE = "Arange", "ErfInv"
+"""Operations that no update needs, by which step and learning rate are found in the graph of one."""
 
 
 def _marked(step: mx.array) -> mx.array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -165,6 +166,21 @@ def test_shapeless_without_capturing_anything(make: Callable[[], ours.Schedule])
     for size in (3, 3, 3):
         compiled(mx.ones((size, 4)))
     assert optimizer.learning_rate.item() == schedule(2).item()
+
+
+def test_a_copy_is_whole_after_a_trace_that_failed() -> None:
+    """MLX leaves arrays without values in what a function captured, schedules too, if it raises."""
+    schedule = ours.cosine_decay(0.1, 10)
+    optimizer = ours.scheduled(optim.SGD, learning_rate=schedule, momentum=0.9)
+    model = nn.Linear(2, 1)
+
+    def fails(gradients: Any) -> None:
+        optimizer.update(model, gradients)
+        raise KeyError("a slip")
+
+    with pytest.raises(KeyError):
+        mx.compile(fails, inputs=optimizer.state, outputs=optimizer.state)(model.parameters())
+    assert copy.copy(schedule)(5).item() == ours.cosine_decay(0.1, 10)(5).item()
 
 
 @requires_compile

@@ -629,6 +629,7 @@ def test_the_number_shown_is_one() -> None:
     assert not optimizer.momentum
     assert decay
     assert decay > 0.2
+    assert (decay == "0.3") is False
     for array in (mx.ones(2, mx.bfloat16), mx.ones(2, mx.float16), mx.ones(2)):
         for result in (decay * array, array * decay, array - decay, decay / array, array**decay):
             assert result.dtype == array.dtype
@@ -845,42 +846,29 @@ class ReadsAtFirst(optim.SGD):
         state["begin"] = mx.ones_like(parameter) * self.begin
 
 
+class ReadsState(optim.SGD):
+    """Takes its rate from where it stands."""
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+        updated: mx.array = parameter - self.state["learning_rate"] * gradient
+        return updated
+
+
 @with_all_ways
 def test_a_schedule_that_an_update_does_not_read(way: Callable[..., Step]) -> None:
     unused = scheduled(optim.SGD, learning_rate=0.1, dampening=_up(0.1, 0.2))
     for optimizer, name in (
         (scheduled(KeepsInverse, learning_rate=0.1, scale=_up(1, 2)), "scale"),
         (scheduled(ReadsAtFirst, learning_rate=0.1, begin=_up(1, 2)), "begin"),
+        (scheduled(optim.Adafactor, learning_rate=_up(0.1, 0.2)), "learning_rate"),
         (unused, "dampening"),
     ):
         with pytest.warns(UserWarning, match=f"does not read {name}, so its schedule changes nothing"):
             Training(way, optimizer=optimizer).train(1)
     scheduled(KeepsInverse, learning_rate=0.1, scale=2.0).init({"weight": mx.ones(2)})
     unused.init({})  # no update at all
+    Training(way, optimizer=scheduled(ReadsState, learning_rate=_up(0.1, 0.2))).train(1)
     Training(way, optimizer=scheduled(optim.SGD, learning_rate=0.1, momentum=0.9, dampening=_up(0.1, 0.2))).train(1)
-
-
-class Looks(optim.SGD):
-    """Asks its number for a value."""
-
-    def __init__(self, learning_rate: float, gate: float = 1.0) -> None:
-        super().__init__(learning_rate)
-        self.gate = gate
-
-    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
-        updated: mx.array = super().apply_single(gradient * math.sqrt(self.gate), parameter, state)
-        return updated
-
-
-@requires_compile
-@with_all_ways
-def test_an_update_that_looks_at_a_value(way: Callable[..., Step]) -> None:
-    training = Training(way, optimizer=scheduled(Looks, learning_rate=0.1, gate=_up(0.5, 1)))
-    if way is WAYS["eager"]:
-        training.train(2)
-        return
-    with pytest.raises(ValueError, match=r"The update of Looks looks at a value while it is traced: .* mx\.sqrt"):
-        training.train(1)
 
 
 class KeepsFirst(optim.SGD):
@@ -1002,6 +990,63 @@ def test_numbers_that_no_step_captures_are_data(tmp_path: Path) -> None:
 def test_the_number_shown_can_be_rounded() -> None:
     decay = scheduled(optim.AdamW, learning_rate=0.1, weight_decay=0.126).weight_decay
     assert (round(float(decay), 2), round(decay, 2), round(decay)) == (0.13, 0.13, 0)
+
+
+ASKS: dict[str, Callable[[Any], Any]] = {
+    "math.sqrt": math.sqrt,
+    "float": float,
+    "int": int,
+    "item": lambda number: number.item(),
+    "tolist": lambda number: number.tolist(),
+    "complex": lambda number: complex(number).real,
+    "round": lambda number: round(number, 1),
+    "format": lambda number: float(f"{number:.2f}"),
+    "floor": math.floor,
+    "NumPy": lambda number: np.sqrt(number).item(),
+    "an array of NumPy": lambda number: (np.ones(2) * number).sum(),
+    "if": lambda number: 0.5 if number > 0.1 else 0.2,
+    "max": lambda number: float(max(number, 0.1)),
+    "in": lambda number: 1 + (number in (0.25, 0.5)),
+}
+"""Ways in which Python asks for the value of a number."""
+
+
+@pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS.keys())
+@pytest.mark.parametrize("gate", [lambda: _up(0.25, 0.5), lambda: 0.25], ids=["schedule", "number"])
+def test_a_value_that_python_asks_for(ask: Callable[[Any], Any], gate: Callable[[], Any]) -> None:
+    """It is there between steps and in an eager one; in a trace, an error says what to write."""
+
+    class Gated(optim.SGD):
+        def __init__(self, learning_rate: Any, gate: Any = 1.0) -> None:
+            super().__init__(learning_rate)
+            self.gate = gate
+
+        def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+            updated: mx.array = super().apply_single(gradient * ask(self.gate), parameter, state)
+            return updated
+
+    def training(way: Callable[..., Step], factor: Any) -> Training:
+        return Training(way, optimizer=scheduled(Gated, learning_rate=0.1, gate=factor)).train(1)
+
+    assert ask(scheduled(Gated, learning_rate=0.1, gate=gate()).gate) == ask(np.float32(0.25))
+    plain = Training(WAYS["eager"], optimizer=Gated(0.1, np.float32(0.25))).train(1)
+    assert bits(training(WAYS["eager"], gate()).model.parameters()) == bits(plain.model.parameters())
+    for way in (*TOOLS.values(), by_hand):
+        with pytest.raises(TypeError, match=r"has no value while a step is traced.* mx\.sqrt for math\.sqrt"):
+            training(way, gate())
+
+
+def test_a_value_is_printed_in_a_trace_too() -> None:
+    printed = []
+
+    class Printing(optim.SGD):
+        def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+            printed.append(f"{self.momentum}")
+            updated: mx.array = super().apply_single(gradient, parameter, state)
+            return updated
+
+    Training(ours.compiled_step, optimizer=scheduled(Printing, learning_rate=0.1, momentum=_up(0.5, 0.9))).train(1)
+    assert set(printed) == {"0.5", "<a number in a trace>"}
 
 
 class Prepares(optim.AdamW):

@@ -182,9 +182,14 @@ def _without_terminal() -> dict[str, str]:
         ("lr_schedule: 'cosine_decay(1, 1000)'", "; 1,000 updates", ["it is taken for 1,000, as mlx-lm does."]),
         ("epochs: 3\nlr_schedule: 'cosine_decay(1, 100)'", "; 111 steps", ["depends on the data"]),
         (
-            "iters: 9\nlr_schedule: 'reduce_on_plateau(1e-3)'",
-            "0.001 at every step; 9 updates",
-            ["changes nothing unless a callback of yours calls observe."],
+            "iters: 1000\noptimizer: adafactor\nlr_schedule: 'cosine_decay(1, 1000)'",
+            "; 1,000 updates",
+            ["it changes nothing: adafactor goes by a rate of its own"],
+        ),
+        (
+            "iters: 9\nlr_schedule: 'warmup(reduce_on_plateau(1), 2)'",
+            "; 9 updates",
+            ["warmup(schedule=reduce_on_plateau(schedule=1), steps=2, init=0.0) changes nothing unless a callback of"],
         ),
     ],
 )
@@ -222,6 +227,12 @@ def test_what_does_not_fit_the_updates_is_said(
 )
 def test_what_fits_gets_no_warning(schedule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", _write(tmp_path, f"iters: 1000\nlr_schedule: {schedule}")]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_an_adafactor_that_follows_it_gets_no_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = "optimizer: adafactor\noptimizer_config: {adafactor: {relative_step: false}}"
+    assert main(["show", _write(tmp_path, f"iters: 100\nlr_schedule: 'cosine_decay(1, 100)'\n{settings}")]) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -271,6 +282,8 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         ("lr_schedule: {arguments: [1, 2]}", "name"),
         ("lr_schedule: {name: cosine_decay, arguments: [1]}", "decay_steps"),
         ("learning_rate: fast", "fast"),
+        ("learning_rate: 'cosine_decay(1e-3, 100)'", "learning_rate: the trainer takes a number here; a schedule"),
+        ("learning_rate: {name: constant, value: 1}", "a schedule stands under lr_schedule."),
         ("lr_schedule: null", "there is neither learning_rate nor lr_schedule.\n"),
         ("[" * 5000, "nested too deep"),
         ("iters: many\nlearning_rate: 1", "iters: There is no schedule 'many'"),
@@ -302,12 +315,10 @@ def test_a_bad_file_is_an_error_in_words(
         (["cosin_decay(1, 2)"], "Did you mean 'cosine_decay'?"),
         (["cosine_decay(1"], "cosine_decay(1"),
         (["constant(1)", "--steps", "0"], "--steps must be"),
-        (["constant(1)", "--out", "curve"], "curve needs an ending"),
+        (["constant(1)", "--out", "curve"], "--out: curve needs an ending"),
         (["constant(1)", "--out", "curve.foo"], "foo"),
-        (
-            ["constant(1)", "--out", "missing/curve.png"],
-            "missing/curve.png cannot be written: No such file or directory.",
-        ),
+        (["constant(1)", "--out", "missing/curve.png"], "--out: there is no folder 'missing': make it first."),
+        (["constant(1)", "--out", "/dev/null/curve.png"], "--out: /dev/null/curve.png: Not a directory."),
         (["constant(1) / constant(0)"], "no finite rate"),
     ],
 )

@@ -10,6 +10,7 @@ from textwrap import fill
 from typing import Any, NamedTuple
 
 from .._checks import count, static
+from .._config.mapping import at
 from .._pictures.axes import shortened, summary, whole
 from .._pictures.curve import Curve
 from .._pictures.plot import save
@@ -51,7 +52,7 @@ def _run(arguments: argparse.Namespace) -> None:
     longest = max(training.updates or Curve(training.schedule).count for _, training in trainings)
     shown = [_Shown(*each, Curve(each[1].schedule, steps or each[1].updates or longest)) for each in trainings]
     if arguments.out is not None:
-        save([each.curve for each in shown], [each.label for each in shown], arguments.out)
+        _save(shown, arguments.out)
     width, encoding = get_terminal_size().columns, getattr(sys.stdout, "encoding", None) or "ascii"
     text = "\n".join(_lines(shown, width, encoding))
     print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
@@ -77,6 +78,16 @@ def _found(argument: str) -> tuple[str, Training]:
         raise ValueError(f"{name}: {error}") from error
     except OSError as error:
         raise ValueError(f"{name}: {error.strerror}.") from error
+
+
+def _save(shown: list[_Shown], file: str) -> None:
+    with at("--out"):
+        try:
+            save([each.curve for each in shown], [each.label for each in shown], file)
+        except FileNotFoundError as error:
+            raise ValueError(f"there is no folder {os.path.dirname(file)!r}: make it first.") from error
+        except OSError as error:
+            raise ValueError(f"{file}: {error.strerror}.") from error
 
 
 def _lines(shown: list[_Shown], width: int, encoding: str) -> list[str]:

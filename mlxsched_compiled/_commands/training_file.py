@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from .._checks import count, static
 from .._config.mapping import at, value_of
 from .._extras import missing
-from .._install.mlx_lm import notes
+from .._install.mlx_lm import unobserved
 from .._pictures.axes import whole
 from ..config import from_config
 from ..schedule import Schedule
@@ -73,11 +73,14 @@ def _training(content: Mapping[Any, Any]) -> Training:
     key, no_schedule = _key(content)
     with at(key):
         schedule = from_config(content[key])
+        if key != _SCHEDULE and isinstance(value_of(content[key]), Schedule):
+            raise ValueError(f"the trainer takes a number here; a schedule stands under {_SCHEDULE}.")
     iters, no_iters = _iters(content)
     accumulation = max(_count(key, content, 1) for key in _ACCUMULATION)
     if iters is not None and iters < accumulation:
         raise ValueError(f"{iters} iters make no update of {accumulation} accumulated.")
-    return Training(schedule, iters, accumulation, (*no_schedule, *no_iters, *notes(schedule)))
+    notes = (*no_schedule, *no_iters, unobserved(schedule), _unread(content))
+    return Training(schedule, iters, accumulation, tuple(filter(None, notes)))
 
 
 def _key(content: Mapping[Any, Any]) -> tuple[str, list[str]]:
@@ -98,6 +101,17 @@ def _iters(content: Mapping[Any, Any]) -> tuple[int | None, list[str]]:
     if content.get("epochs") is not None:
         return None, ["there is no iters: how many updates the epochs have depends on the data."]
     return _ITERS, [f"there is no iters: it is taken for {whole(_ITERS)}, as mlx-lm does."]
+
+
+def _unread(content: Mapping[Any, Any]) -> str:
+    """What to say where the optimizer goes by a rate of its own; nothing where it does not."""
+    settings: Any = content
+    for key in ("optimizer_config", "adafactor"):
+        settings = settings.get(key) if isinstance(settings, Mapping) else None
+    is_told = isinstance(settings, Mapping) and settings.get("relative_step") is False
+    if content.get("optimizer") != "adafactor" or is_told:
+        return ""
+    return "it changes nothing: adafactor goes by a rate of its own unless optimizer_config says relative_step: false."
 
 
 def _count(key: str, content: Mapping[Any, Any], default: int) -> int:

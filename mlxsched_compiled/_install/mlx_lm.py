@@ -10,7 +10,6 @@ from types import ModuleType
 from typing import Any
 from warnings import warn
 
-from .._config.mapping import at
 from ..config import from_config
 from ..schedule import Schedule
 from .replacements import Replacements, takers
@@ -20,18 +19,20 @@ _MODULE, _NAME = "mlx_lm.tuner.utils", "build_schedule"
 
 def build_schedule(schedule_config: Any) -> Schedule:
     """Build a learning rate schedule from the given config."""
+    from .._config.mapping import at  # seldom needed, and slow to import
+
     if isinstance(schedule_config, Mapping) and "name" not in schedule_config:
         raise KeyError(f"lr_schedule names no schedule: {schedule_config!r} has no key 'name'.")  # mlx-lm's own error
     with at("lr_schedule"):
         schedule = from_config(schedule_config)
-    for note in notes(schedule):
+    if note := unobserved(schedule):
         warn(note, stacklevel=2)
     return schedule
 
 
-def notes(schedule: Schedule) -> list[str]:
-    """What a schedule of its trainer's is warned of."""
-    return [f"{schedule} changes nothing unless a callback of yours calls observe."] if schedule._observers else []
+def unobserved(schedule: Schedule) -> str:
+    """What to say of a schedule that metrics change, where nobody may tell it any; nothing of another."""
+    return f"{schedule} changes nothing unless a callback of yours calls observe." if schedule._observers else ""
 
 
 class MlxLm:

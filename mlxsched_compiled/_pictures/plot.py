@@ -29,7 +29,8 @@ def save(curves: Sequence[Curve], labels: Sequence[str], file: str) -> None:
 
     Raises:
         ImportError: If there is no matplotlib.
-        ValueError: If the ending is missing or not known, or the file cannot be written.
+        ValueError: If the ending is missing or not known.
+        OSError: If the file cannot be written.
     """
     try:
         import matplotlib.figure
@@ -42,10 +43,7 @@ def save(curves: Sequence[Curve], labels: Sequence[str], file: str) -> None:
     for curve, label in zip(curves, labels, strict=True):
         draw(curve, label, ax)
     figure.legend(frameon=False, loc="outside upper left")
-    try:
-        figure.savefig(file, dpi=150)
-    except OSError as error:
-        raise ValueError(f"{file} cannot be written: {error.strerror}.") from error
+    figure.savefig(file, dpi=150)
 
 
 def new_axes() -> Any:
