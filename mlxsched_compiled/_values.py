@@ -92,15 +92,15 @@ class Number(Hyperparameter):
         super().__init__(given)
         self._name = name
         self._number = finite(name, given)
-        self._state = self._arrays()
+        self._state = self._arrays(self._number)
         self._is_constant = False
 
     def assign(self, given: Any) -> None:
         """Makes it another number."""
         number = finite(self._name, given)
         check_not_constant(self._name, self._is_constant)
+        self._state[:] = self._arrays(number)
         self.given, self._number = given, number
-        self._state[:] = self._arrays()
 
     @property
     def state(self) -> list[mx.array]:
@@ -115,7 +115,7 @@ class Number(Hyperparameter):
         return value
 
     def lay_out(self) -> None:
-        self._state.extend(self._arrays()[len(self._state) :])
+        self._state.extend(self._arrays(self._number)[len(self._state) :])
 
     def _inputs(self) -> list[mx.array]:
         if not is_update_traced():
@@ -123,11 +123,9 @@ class Number(Hyperparameter):
         self._is_constant |= is_concrete(self._state[0])
         return as_data(self._state)
 
-    def _arrays(self) -> list[mx.array]:
-        return [self._array(*reading) for reading in [(_ITSELF, mx.float32), *self.readings]]
-
-    def _array(self, expression: Expression, dtype: mx.Dtype) -> mx.array:
-        return mx.array(evaluated(expression, self._number)).astype(dtype)
+    def _arrays(self, number: Any) -> list[mx.array]:
+        readings = [(_ITSELF, mx.float32), *self.readings]
+        return [mx.array(evaluated(expression, number), dtype) for expression, dtype in readings]
 
 
 class OnSchedule(Hyperparameter):

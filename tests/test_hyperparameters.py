@@ -253,6 +253,41 @@ def test_numbers_are_data(way: Callable[..., Step]) -> None:
     assert [float(b) for b in optimizer.betas] == [pytest.approx(0.8), pytest.approx(0.95)]
 
 
+def test_a_number_that_an_update_cannot_take_changes_nothing() -> None:
+    class Divides(optim.SGD):
+        def __init__(self, learning_rate: Any, scale: float = 1.0) -> None:
+            super().__init__(learning_rate)
+            self.scale = scale
+
+        def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
+            updated: mx.array = super().apply_single(gradient * (1 / self.scale), parameter, state)
+            return updated
+
+    optimizer: Any = scheduled(Divides, learning_rate=RATE, scale=2.0)
+    training = Training(WAYS["eager"], optimizer=optimizer).train(1)
+    with pytest.raises(ZeroDivisionError):
+        optimizer.scale = 0
+    assert float(optimizer.scale) == 2
+    model = _model()
+    model.set_dtype(mx.bfloat16)
+    optimizer.init(model.trainable_parameters())  # where it is read in another type
+    training.train(1)
+
+
+def test_a_number_is_exact_in_float64() -> None:
+    """As a Python number is next to such an array; MLX has them on the CPU."""
+    found = []
+    with mx.stream(mx.cpu):
+        for make in (optim.SGD, partial(scheduled, optim.SGD)):
+            optimizer: Any = make(learning_rate=0.5, momentum=0.9, dampening=0.1, weight_decay=0.1)
+            parameters = {"w": mx.ones(2, mx.float64)}
+            optimizer.init(parameters)
+            for _ in range(2):
+                parameters = optimizer.apply_gradients({"w": mx.array([0.1, 0.3], mx.float64)}, parameters)
+            found.append(bits(parameters))
+    assert found[0] == found[1]
+
+
 @with_all_ways
 def test_a_number_replaces_a_schedule_and_a_schedule_a_number(way: Callable[..., Step]) -> None:
     optimizer: Any = scheduled(optim.SGD, learning_rate=_up(0.01, 0.02), momentum=_up(0.5, 0.6), weight_decay=0.1)
