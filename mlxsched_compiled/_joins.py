@@ -15,9 +15,8 @@ import mlx.core as mx
 
 from ._bound import Bound, bind, composite
 from ._checks import Count
-from ._fusion import takes_several
 from ._powers import per_period
-from ._rates import Composite, Compound, Part, RateFunction, Types, constant_rate, functions_in, own_kernel
+from ._rates import Composite, Compound, Function, Part, RateFunction, Types, constant_rate, functions_in, own_kernel
 
 _FEW = 4
 """The most segments that are computed one by one..."""
@@ -116,8 +115,9 @@ def _in_lanes(parts: Sequence[Bound], starts: Sequence[Count]) -> Bound:
     kinds: dict[tuple[RateFunction, Types], list[int]] = {}
     single = []
     for i, part in enumerate(parts):
-        is_vector = any(c.ndim > 0 for c in part.state)
-        if is_vector or not takes_several(part.structure, part._types):
+        # A function without hyperparameters may be made for one step, as MLX calls it.
+        is_plain = bool(functions_in(part.structure)) and not (isinstance(part.structure, Function) and part.state)
+        if is_plain or any(c.ndim > 0 for c in part.state):  # a vector already
             single.append(i)
         else:
             kinds.setdefault((part.structure, part._types), []).append(i)
