@@ -7,6 +7,7 @@ import math
 import pickle
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -1037,15 +1038,17 @@ ASKS: dict[str, Callable[[Any], Any]] = {
     "round": lambda number: round(number, 1),
     "format": lambda number: float(f"{number:.2f}"),
     "floor": math.floor,
-    "NumPy": lambda number: np.sqrt(number).item(),
-    "an array of NumPy": lambda number: (np.ones(2) * number).sum(),
     "if": lambda number: 0.5 if number > 0.1 else 0.2,
     "max": lambda number: float(max(number, 0.1)),
     "in": lambda number: 1 + (number in (0.25, 0.5)),
 }
 """Ways in which Python asks for the value of a number."""
+if version("mlx") != "0.32.1":  # there NumPy breaks the trace off, past the ends of Python's functions
+    ASKS["NumPy"] = lambda number: np.sqrt(number).item()
+    ASKS["an array of NumPy"] = lambda number: (np.ones(2) * number).sum()
 
 
+@requires_compile
 @pytest.mark.parametrize("ask", ASKS.values(), ids=ASKS.keys())
 @pytest.mark.parametrize("gate", [lambda: _up(0.25, 0.5), lambda: 0.25], ids=["schedule", "number"])
 def test_a_value_that_python_asks_for(ask: Callable[[Any], Any], gate: Callable[[], Any]) -> None:
@@ -1071,6 +1074,7 @@ def test_a_value_that_python_asks_for(ask: Callable[[Any], Any], gate: Callable[
             training(way, gate())
 
 
+@requires_compile
 def test_a_value_is_printed_in_a_trace_too() -> None:
     printed = []
 
