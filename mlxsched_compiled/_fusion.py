@@ -137,7 +137,8 @@ def lanes_fit(rate: RateFunction, types: Types, expressions: tuple[Expression, .
     if functions_in(rate):  # not ours to call more often than needed
         return True
     cut = _cut(rate, types)
-    return _kernels(cut, types, lambda *inputs: in_lanes(_alone(*inputs), expressions)) <= _kernels(cut, types)
+    lanes = _kernels(cut, types, lambda rate, *inputs: in_lanes(rate(*inputs), expressions))
+    return lanes <= _kernels(cut, types)
 
 
 @lru_cache(maxsize=1024)
@@ -151,18 +152,18 @@ def cast_fits(rate: RateFunction, types: Types, dtype: mx.Dtype, following: int,
     use = _in_update if counts else _alone
 
     def cast(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
-        outputs = use(rate, step, *coefficients)
-        value = (outputs[-1] if counts else outputs).astype(dtype)
+        *others, value = use(rate, step, *coefficients)
+        reading = value.astype(dtype)
         for _ in range(following):
-            value = 1 - value
-        return outputs, own_kernel(value)
+            reading = 1 - reading
+        return *others, value, own_kernel(reading)
 
     way = laid_out(rate, types, counts=counts)
     return _kernels(way, types, cast) <= _kernels(way, types, use)
 
 
-def _alone(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> mx.array:
-    return rate(step, *coefficients)
+def _alone(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:
+    return (rate(step, *coefficients),)
 
 
 def _in_update(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> Any:

@@ -79,8 +79,8 @@ def _training(content: Mapping[Any, Any]) -> Training:
     accumulation = max(_count(key, content, 1) for key in _ACCUMULATION)
     if iters is not None and iters < accumulation:
         raise ValueError(f"{iters} iters make no update of {accumulation} accumulated.")
-    notes = (*no_schedule, *no_iters, unobserved(schedule), _unread(content))
-    return Training(schedule, iters, accumulation, tuple(filter(None, notes)))
+    notes = (*no_schedule, *no_iters, *unobserved(schedule), *_unread(content))
+    return Training(schedule, iters, accumulation, notes)
 
 
 def _key(content: Mapping[Any, Any]) -> tuple[str, list[str]]:
@@ -103,15 +103,17 @@ def _iters(content: Mapping[Any, Any]) -> tuple[int | None, list[str]]:
     return _ITERS, [f"there is no iters: it is taken for {whole(_ITERS)}, as mlx-lm does."]
 
 
-def _unread(content: Mapping[Any, Any]) -> str:
-    """What to say where the optimizer goes by a rate of its own; nothing where it does not."""
+def _unread(content: Mapping[Any, Any]) -> list[str]:
+    """A note if the optimizer goes by a rate of its own."""
     settings: Any = content
     for key in ("optimizer_config", "adafactor"):
         settings = settings.get(key) if isinstance(settings, Mapping) else None
     is_told = isinstance(settings, Mapping) and settings.get("relative_step") is False
     if content.get("optimizer") != "adafactor" or is_told:
-        return ""
-    return "it changes nothing: adafactor goes by a rate of its own unless optimizer_config says relative_step: false."
+        return []
+    return [
+        "it changes nothing: adafactor goes by a rate of its own unless optimizer_config says relative_step: false."
+    ]
 
 
 def _count(key: str, content: Mapping[Any, Any], default: int) -> int:

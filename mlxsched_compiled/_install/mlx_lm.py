@@ -25,14 +25,14 @@ def build_schedule(schedule_config: Any) -> Schedule:
         raise KeyError(f"lr_schedule names no schedule: {schedule_config!r} has no key 'name'.")  # mlx-lm's own error
     with at("lr_schedule"):
         schedule = from_config(schedule_config)
-    if note := unobserved(schedule):
+    for note in unobserved(schedule):
         warn(note, stacklevel=2)
     return schedule
 
 
-def unobserved(schedule: Schedule) -> str:
-    """What to say of a schedule that metrics change, where nobody may tell it any; nothing of another."""
-    return f"{schedule} changes nothing unless a callback of yours calls observe." if schedule._observers else ""
+def unobserved(schedule: Schedule) -> list[str]:
+    """A note if metrics change a schedule, where nobody may tell it any."""
+    return [f"{schedule} changes nothing unless a callback of yours calls observe."] if schedule._observers else []
 
 
 class MlxLm:
