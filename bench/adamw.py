@@ -14,7 +14,7 @@ from training import Call, by_hand, queue, whole_step
 
 import mlxsched_compiled
 from mlxsched_compiled import compiled_step, compiled_update, scheduled
-from mlxsched_compiled._kernels import kernels
+from mlxsched_compiled.core.kernels import kernels
 
 COUNTS = {1: "weight decay", 2: "rate, weight decay", 3: "rate, weight decay, beta"}
 """What is on a schedule, by how many."""

@@ -16,7 +16,7 @@ from typing import Any
 import mlx.core as mx
 
 from mlxsched_compiled import Schedule
-from mlxsched_compiled._config.catalogue import catalogue
+from mlxsched_compiled.config.catalogue import catalogue
 
 HERE = Path(__file__).parent
 STEPS = 1200

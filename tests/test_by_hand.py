@@ -15,8 +15,8 @@ import mlx.optimizers as optim
 import pytest
 
 import mlxsched_compiled as ours
-from mlxsched_compiled._data import as_data
-from mlxsched_compiled._kernels import nodes
+from mlxsched_compiled.core.data import as_data
+from mlxsched_compiled.core.kernels import nodes
 
 from .measuring import libraries, requires_compile, run
 from .test_training_kernels import ONE_KERNEL, READS_STEP
@@ -92,7 +92,7 @@ def test_data_are_no_constants_of_a_kernel(tmp_path: Path) -> None:
     """What the package relies on. Should MLX come to treat such arrays in another way, this says so."""
     code = """
         import mlx.core as mx
-        from mlxsched_compiled._data import as_data
+        from mlxsched_compiled.core.data import as_data
         for number in (1.25, 2.5):
             f = mx.compile(lambda x: x * as_data([mx.array(number)])[0] + x)
             print(f(mx.array(2.0)).item(), f(mx.array(3.0)).item())

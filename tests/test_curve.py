@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mlxsched_compiled as ours
-from mlxsched_compiled._pictures.curve import Curve
-from mlxsched_compiled._pictures.horizon import end
-from mlxsched_compiled._pictures.samples import rates_at
+from mlxsched_compiled.plotting.curve import Curve
+from mlxsched_compiled.plotting.horizon import end
+from mlxsched_compiled.plotting.samples import rates_at
 
 from .schedules import FACTORIES, TABLE, TYPICAL, call_of
 

@@ -15,9 +15,10 @@ import mlx.optimizers as optim
 import pytest
 
 import mlxsched_compiled as ours
-from mlxsched_compiled import Schedule, _graph
-from mlxsched_compiled._kernels import kernels
-from mlxsched_compiled._rates import functions_in
+from mlxsched_compiled import Schedule
+from mlxsched_compiled.core import graph as _graph
+from mlxsched_compiled.core.kernels import kernels
+from mlxsched_compiled.core.rates import functions_in
 
 from .measuring import requires_compile, uncompiled
 from .tiny import ONE, Weight, linear, weight

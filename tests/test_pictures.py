@@ -14,9 +14,9 @@ import mlx.core as mx
 import pytest
 
 import mlxsched_compiled as ours
-from mlxsched_compiled._pictures.axes import number, span, step_ticks, ticks
-from mlxsched_compiled._pictures.curve import Curve
-from mlxsched_compiled._pictures.terminal import mark, picture
+from mlxsched_compiled.plotting.axes import number, span, step_ticks, ticks
+from mlxsched_compiled.plotting.curve import Curve
+from mlxsched_compiled.plotting.terminal import mark, picture
 
 from .measuring import requires_compile
 from .schedules import TYPICAL, Row, each

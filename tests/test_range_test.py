@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import mlxsched_compiled as ours
-from mlxsched_compiled.range_test import RangeTest
+from mlxsched_compiled.training.range_test import RangeTest
 
 from .launching import can_launch, launch
 from .measuring import requires_compile

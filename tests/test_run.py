@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mlxsched_compiled.__main__ import main
+from mlxsched_compiled.cli.main import main
 
 from .measuring import ROOT
 

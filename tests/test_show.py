@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from mlxsched_compiled.__main__ import main
+from mlxsched_compiled.cli.main import main
 
 from .schedules import FACTORIES
 from .test_docs import DOCS

@@ -1,0 +1,1 @@
+"""Ramps, powers and segments: the rates that schedules share."""

@@ -1,0 +1,1 @@
+"""Schedules for any hyperparameter of an optimizer."""

@@ -1,0 +1,24 @@
+"""Rates of a schedule at chosen steps. Nothing is compiled for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import mlx.core as mx
+
+from ..core.graph import applied
+from ..core.schedule import Schedule
+
+
+def rates_at(schedule: Schedule, steps: Sequence[int]) -> list[float]:
+    """The rates at these steps."""
+    rates: Any = applied(schedule.structure, mx.array([*steps], mx.uint64), *schedule.state).tolist()
+    return [*rates]
+
+
+def evenly(first: int, last: int, most: int) -> list[int]:
+    """All steps from ``first`` to ``last``, or ``most`` of them with both."""
+    if last - first < most:
+        return list(range(first, last + 1))
+    return [first + i * (last - first) // (most - 1) for i in range(most)]

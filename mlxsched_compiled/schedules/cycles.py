@@ -1,0 +1,303 @@
+"""Cycles: cosine restarts, triangles, one-cycle."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+
+from ..core.bound import Bound, as_bound, composite
+from ..core.checks import FLOAT32_MAX, Count, Number, count, finite, flag, one_of, positive, static
+from ..core.factory import factory
+from ..core.rates import Part
+from ..formulas.joins import joined
+from ..formulas.powers import raised
+from ..formulas.ramps import SHAPES, Ramp, cosine, quarter_turn, ramp
+from .compose import finely, repeated
+
+_STEPS = 2**62
+"""More than anyone takes, and little enough to stay within uint64."""
+
+
+@factory
+def cosine_restarts(
+    init: Number, period: Count, end: Number = 0.0, *, period_factor: float = 1.0, decay: Number = 1.0
+) -> Bound:
+    r"""Cosine decays one after the other, each from the top.
+
+    .. math::
+        \eta(t) = \mathrm{end} + (\mathrm{init} \cdot \mathrm{decay}^k - \mathrm{end}) \, \frac{1 + \cos \pi x}{2},
+        \qquad x = \frac{t - t_k}{\mathrm{period} \cdot \mathrm{period\_factor}^k}
+
+    where :math:`t_k \le t` is the start of cycle k. The step of a restart is at the top.
+
+    Args:
+        init: The rate at step 0.
+        period: Steps of the first cycle, at least 1.
+        end: The rate that each cycle falls to.
+        period_factor: How many times longer each cycle is than the one before: 1, or at least 1.001. Whole numbers
+            restart on exact steps; others within 2**-20 of a step.
+        decay: Factor from the top of one cycle to the next, at least 0.
+
+    Returns:
+        A schedule, float32, of the shape of the step. For one step one kernel if ``period_factor``
+        is 1, two if it is another whole number, else three.
+
+    Raises:
+        ValueError: If a number is not finite, ``period`` is not a whole number >= 1, ``period_factor`` is out of range
+            or ``decay`` is negative.
+        TypeError: If an argument is not a number, or ``period_factor`` (or ``period`` along with it) is an array.
+
+    Source: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", 2017;
+    ``CosineAnnealingWarmRestarts`` in PyTorch; ``decay`` is ``m_mul`` in Keras.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import cosine_restarts
+        >>> cosine_restarts(1, 4, decay=0.5)(mx.array([0, 2, 4, 6, 8]))
+        array([1, 0.5, 0.5, 0.25, 0.25], dtype=float32)
+        >>> cosine_restarts(1, 4, period_factor=2)(mx.array([0, 4, 8, 11, 12]))
+        array([1, 1, 0.5, 0.0380602, 1], dtype=float32)
+    """
+    init, end = finite("init", init), finite("end", end)
+    period, decay = count("period", period), finite("decay", decay, at_least=0)
+    factor = static("period_factor", finite("period_factor", period_factor))
+    if factor == 1:
+        return composite(_restarted, [raised(init, decay, 1)], end, period, *quarter_turn(period))
+    if factor < 1.001:
+        raise ValueError(f"period_factor must be 1 or at least 1.001, but got {period_factor!r}.")
+    period = static("period", period)
+    bits = 0 if factor.is_integer() else 20
+    starts, start, length = [], period << bits, period << bits
+    while start < _STEPS:
+        starts.append(start)
+        length = length * int(factor) if bits == 0 else round((period << bits) * factor ** len(starts))
+        start += length
+    bounds = [0, *starts, start]
+    cycles = [
+        ramp(_top(init, decay, k), end, min(b - a, 2 * _STEPS - 1), "cosine")
+        for k, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False))
+    ]
+    cycling = joined(cycles, starts)
+    return cycling if bits == 0 else finely(cycling, 1 << bits, _STEPS >> bits)
+
+
+def _top(init: Number, decay: Number, k: int) -> Number:
+    """init · decay^k, and no more than float32 holds: of the cycles that nobody lives to see, some would."""
+    if isinstance(init, mx.array) or isinstance(decay, mx.array):
+        return init * decay**k
+    try:
+        top = init * decay**k
+    except OverflowError:
+        top = math.copysign(math.inf, init)
+    return max(-FLOAT32_MAX, min(top, FLOAT32_MAX))
+
+
+def _restarted(step: mx.array, parts: list[Part], end: mx.array, period: mx.array, quarter_turn: mx.array) -> mx.array:
+    """A cosine ramp for each period, from the part, of which a step is a whole period."""
+    return Ramp(cosine)(step % period, parts[0](step // period), end, period, quarter_turn)
+
+
+@factory
+def cyclic(
+    low: Number,
+    high: Number,
+    up_steps: Count,
+    down_steps: Count | None = None,
+    *,
+    mode: str = "triangular",
+    gamma: Number = 1.0,
+) -> Bound:
+    r"""Up and down between two rates, again and again.
+
+    .. math:: \eta(t) = \mathrm{low} + (\mathrm{high} - \mathrm{low}) \cdot \mathrm{triangle}(t) \cdot a(t)
+
+    where the triangle goes from 0 to 1 in ``up_steps`` and back in ``down_steps``, and a(t) is 1 for ``"triangular"``,
+    halves with each cycle for ``"triangular2"`` and is :math:`\mathrm{gamma}^t` for ``"exp_range"``.
+
+    Args:
+        low: The rate at the start of each cycle.
+        high: The rate at the top of the first cycle (less :math:`\mathrm{gamma}^t` in mode ``"exp_range"``).
+        up_steps: Steps from low to high, at least 1.
+        down_steps: Steps from high to low, at least 1; None for as many as up.
+        mode: ``"triangular"``, ``"triangular2"`` or ``"exp_range"``.
+        gamma: The factor per step of ``"exp_range"``, at least 0; the other modes do not use it.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If a number is not finite, steps are not whole numbers >= 1, ``gamma`` is negative or the mode
+            unknown.
+        TypeError: If an argument is not a number.
+
+    Source: Smith, "Cyclical Learning Rates for Training Neural Networks", 2015; ``CyclicLR`` in PyTorch.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import cyclic
+        >>> cyclic(0, 1, 2, 4, mode="triangular2")(mx.array([0, 1, 2, 4, 6, 8]))
+        array([0, 0.5, 1, 0.5, 0, 0.5], dtype=float32)
+    """
+    low, high, gamma = finite("low", low), finite("high", high), finite("gamma", gamma, at_least=0)
+    up = count("up_steps", up_steps)
+    down = up if down_steps is None else count("down_steps", down_steps)
+    mode = one_of("mode", mode, ("triangular", "triangular2", "exp_range"))
+    up_and_down = joined([ramp(low, high, up), ramp(high, low, down)], [up])
+    triangle = repeated(up_and_down, up + down)
+    if mode == "triangular":
+        return triangle
+    if mode == "triangular2":
+        return composite(_halved, [triangle], low, up + down)
+    return composite(_lowered, [raised(1.0, gamma, 1), triangle], low)
+
+
+def _halved(step: mx.array, parts: list[Part], low: mx.array, cycle: mx.array) -> mx.array:
+    """The part, its height above ``low`` halved with each cycle."""
+    return _above(low, parts[0](step), _power_of_half(step // cycle))
+
+
+def _lowered(step: mx.array, parts: list[Part], low: mx.array) -> mx.array:
+    """The second part, its height above ``low`` times the first."""
+    return _above(low, parts[1](step), parts[0](step))
+
+
+def _above(low: mx.array, rate: mx.array, scale: mx.array) -> mx.array:
+    return (1 - scale) * low + rate * scale
+
+
+def _power_of_half(exponent: mx.array) -> mx.array:
+    """0.5 ** exponent, exactly: a fourth power and what is left, for a shift reaches 2**63 only."""
+    exponent = mx.minimum(exponent, 255)
+    one = (exponent == exponent).astype(mx.uint64)  # in its shape: under vmap a shift takes its left operand's
+    root = mx.left_shift(one, exponent >> 2).astype(mx.float32)
+    rest = mx.left_shift(one, exponent & 3).astype(mx.float32)
+    square = root * root
+    return 1 / square / square / rest
+
+
+@factory
+def one_cycle(
+    peak: Number,
+    total_steps: int,
+    *,
+    warmup_fraction: float = 0.3,
+    div_factor: Number = 25.0,
+    final_div_factor: Number = 1e4,
+    shape: str = "cosine",
+    three_phase: bool = False,
+) -> Bound:
+    r"""One cycle: up to the peak, down to almost nothing.
+
+    .. math::
+        \mathrm{init} = \frac{\mathrm{peak}}{\mathrm{div\_factor}} \;\to\; \mathrm{peak}
+        \;\to\; \frac{\mathrm{init}}{\mathrm{final\_div\_factor}}
+
+    along the shape, with the top at step ``warmup_fraction * total_steps - 1`` (which may lie between two steps) and
+    the end at step ``total_steps - 1``. In three phases, the rate comes down to ``init`` as fast as it went up, and
+    then to the end.
+
+    Args:
+        peak: The highest rate.
+        total_steps: Steps of the whole cycle, at least 1; later the rate stays.
+        warmup_fraction: The part of them spent going up, from 0 to 1 (to 0.5 in three phases).
+        div_factor: Peak over the rate at step 0, above 0.
+        final_div_factor: The rate at step 0 over the last, above 0.
+        shape: Of each phase: ``"linear"``, ``"cosine"``, ``"sqrt"``, ``"rex"`` or ``"exponential"``.
+        three_phase: Whether to come down in two phases.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If a number is not finite or out of range, or the shape is unknown.
+        TypeError: If an argument is not a number, ``total_steps`` or ``warmup_fraction`` is an array, or
+            ``three_phase`` is neither True nor False.
+
+    Source: Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates",
+    2018; ``OneCycleLR`` in PyTorch.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import one_cycle
+        >>> one_cycle(1, 100)(mx.array([0, 29, 64, 99, 1000]))
+        array([0.04, 1, 0.500002, 4e-06, 4e-06], dtype=float32)
+    """
+    peak = finite("peak", peak)
+    init = peak / positive("div_factor", div_factor)
+    final = init / positive("final_div_factor", final_div_factor)
+    return _one_cycle(init, peak, final, total_steps, warmup_fraction, shape, three_phase)
+
+
+@factory
+def one_cycle_momentum(
+    total_steps: int,
+    *,
+    low: Number = 0.85,
+    high: Number = 0.95,
+    warmup_fraction: float = 0.3,
+    shape: str = "cosine",
+    three_phase: bool = False,
+) -> Bound:
+    r"""The momentum beside ``one_cycle``: low where the rate is high.
+
+    .. math:: \mathrm{high} \to \mathrm{low} \to \mathrm{high}
+
+    along the shape, with its lowest at step ``warmup_fraction * total_steps - 1`` and its end at step
+    ``total_steps - 1``; in three phases, it is ``high`` in the third. For ``scheduled``. What goes so beside
+    ``cyclic(low, high, ...)`` is ``cyclic(0.9, 0.8, ...)``.
+
+    Args:
+        total_steps: Steps of the whole cycle, at least 1; later the momentum stays.
+        low: The momentum at the peak of the rate.
+        high: The momentum at the start and at the end.
+        warmup_fraction: The part of the steps in which the rate goes up, from 0 to 1 (to 0.5 in three phases).
+        shape: Of each phase: ``"linear"``, ``"cosine"``, ``"sqrt"``, ``"rex"`` or ``"exponential"``.
+        three_phase: Whether the rate comes down in two phases.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If a number is not finite or out of range, or the shape is unknown.
+        TypeError: If an argument is not a number, ``total_steps`` or ``warmup_fraction`` is an array, or
+            ``three_phase`` is neither True nor False.
+
+    Source: ``cycle_momentum`` of ``OneCycleLR`` in PyTorch.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import one_cycle_momentum
+        >>> one_cycle_momentum(100)(mx.array([0, 29, 64, 99, 1000]))
+        array([0.95, 0.85, 0.9, 0.95, 0.95], dtype=float32)
+    """
+    low, high = finite("low", low), finite("high", high)
+    return _one_cycle(high, low, high, total_steps, warmup_fraction, shape, three_phase)
+
+
+def _one_cycle(
+    init: Number, peak: Number, final: Number, total_steps: int, warmup_fraction: float, shape: str, three_phase: bool
+) -> Bound:
+    """From ``init`` to ``peak`` to ``final``."""
+    total = static("total_steps", count("total_steps", total_steps))
+    fraction = static("warmup_fraction", finite("warmup_fraction", warmup_fraction))
+    if not 0 <= fraction <= (0.5 if flag("three_phase", three_phase) else 1):
+        raise ValueError(f"warmup_fraction must be from 0 to {0.5 if three_phase else 1}, but got {warmup_fraction!r}.")
+    shape = one_of("shape", shape, SHAPES)
+
+    rates, knots = [init, peak], [0.0, fraction * total - 1]
+    if three_phase:
+        rates, knots = [*rates, init], [*knots, 2 * fraction * total - 2]
+    rates, knots = [*rates, final], [*knots, total - 1.0]
+    per_step = 1 << min(62 - total.bit_length(), 40)
+    ticks = [round(knot * per_step) for knot in knots]
+    # A phase that would end before step 0 or before it starts is left out; one under way at step 0 is entered midway.
+    phases = [
+        (at, to, a, b) for at, to, a, b in zip(ticks, ticks[1:], rates, rates[1:], strict=False) if to > max(at, 0)
+    ]
+    if not phases:
+        return as_bound("final", final)
+    first = phases[0][0]
+    legs = [ramp(a, b, to - at, shape) for at, to, a, b in phases]
+    cycle = joined(legs, [at - first for at, *_ in phases[1:]])
+    return finely(cycle, per_step, total - 1, -first)

@@ -1,0 +1,1 @@
+"""Compiled training steps and updates, and what is made of them."""
