@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import get_ident
 from typing import Any
@@ -15,7 +15,7 @@ import mlx.core as mx
 from .bound import Bound, Operand, as_bound, composite
 from .call import Call
 from .checks import Number, count, finite, is_fractional, measured
-from .graph import Graph, Inlined, inlined
+from .graph import Graph, Inlined, applied, inlined
 from .rates import Function, types_of
 from .traces import is_concrete, is_update_traced
 
@@ -104,15 +104,18 @@ class Schedule(Bound):
         """
         if not isinstance(step, mx.array):
             step = _steps(step)
-        elif get_ident() not in _listeners and is_update_traced() and is_concrete(step):
+        elif get_ident() not in _handed and is_update_traced() and is_concrete(step):
             self._is_constant = True  # as is all that follows from the step
-        if _listeners:
-            _listeners.get(get_ident(), []).append(self)
+        state = self._state
+        if _handed and (handed := _handed.get(get_ident())):
+            if self not in handed.leaves:
+                handed.missing.append(self)
+            state = handed.leaves.get(self, state)
         try:
-            return self._graph.call(step, *self._state)
+            return self._graph.call(step, *state)
         except Inlined:
-            self._is_constant |= get_ident() not in _listeners
-        return inlined(self.structure, step, *self._state)
+            self._is_constant |= get_ident() not in _handed
+        return inlined(self.structure, step, *state)
 
     @property
     def __name__(self) -> str:
@@ -182,7 +185,7 @@ class Schedule(Bound):
         """
         if not self._observers:
             raise TypeError(f"{self} takes no metrics, as what reduce_on_plateau returns does.")
-        if get_ident() in _listeners:
+        if get_ident() in _handed:
             raise ValueError(f"{self} cannot observe inside a compiled step: return the metric, and observe it then.")
         value = measured(metric)
         with _all_or_nothing() as undo:
@@ -374,24 +377,49 @@ def _all_or_nothing() -> Iterator[list[Callable[[], None]]]:
         raise
 
 
-_listeners: dict[int, list[Schedule]] = {}
-"""Threads that want to know which schedules they call, and those called."""
+_handed: dict[int, Handed] = {}
+"""Threads on which one of our own tools traces, and the leaves it hands to schedules."""
+
+
+class Handed:
+    """Leaves that a trace of one of our own tools hands to schedules.
+
+    Args:
+        leaves: For each schedule the leaves of the trace, laid out as ``schedule.state``.
+    """
+
+    def __init__(self, leaves: Mapping[Schedule, list[Any]]) -> None:
+        self.leaves = leaves
+        self.missing: list[Schedule] = []
+        """Schedules called that no leaves were handed to."""
 
 
 @contextmanager
-def called_schedules() -> Iterator[list[Schedule]]:
-    """Collects the schedules that this thread calls."""
+def handing(leaves: Mapping[Schedule, list[Any]]) -> Iterator[Handed]:
+    """Has schedules compute with these leaves in place of their own, on this thread.
+
+    A schedule's own list holds no tracer then, so another thread may call, print or retune it meanwhile.
+    """
     thread = get_ident()
-    before = _listeners.get(thread)
-    called: list[Schedule] = []
-    _listeners[thread] = called
+    before = _handed.get(thread)
+    _handed[thread] = handed = Handed(leaves)
     try:
-        yield called
+        yield handed
     finally:
         if before is None:
-            del _listeners[thread]
+            del _handed[thread]
         else:
-            _listeners[thread] = before
+            _handed[thread] = before
+
+
+def uncompiled(schedule: Schedule, step: mx.array) -> mx.array:
+    """The rate at ``step``, without a graph."""
+    return applied(schedule.structure, step, *schedule.state)
+
+
+def is_mutable(schedule: Schedule) -> bool:
+    """Whether something else than ``retune`` changes a schedule: metrics, or a clock."""
+    return bool(schedule._observers)
 
 
 def _operation(function: Callable[..., Any], *operands: Operand) -> Schedule:

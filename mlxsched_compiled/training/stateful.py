@@ -19,7 +19,7 @@ import mlx.core as mx
 from mlx.nn import Module
 from mlx.utils import tree_flatten
 
-from ..core.schedule import Schedule, called_schedules
+from ..core.schedule import Schedule, handing
 from ..core.traces import is_concrete, is_look
 from ..optimizers.carried import schedules_of
 from .guards import Guards
@@ -195,7 +195,7 @@ class Stateful:
                 if not everything.mean_the_same():
                     raise _AgainError
                 _refuse_inlining(outputs, [arguments, named])
-                with called_schedules() as called:
+                with handing({s: s.state for s in schedules.values()}) as handed:
                     places.put(inputs)
                     result = body(*arguments, **named)
                     guards.find_attribute_arrays()
@@ -205,8 +205,8 @@ class Stateful:
                 if not draws and random[0] is not key:
                     self._draws = True
                     raise _AgainError
-                if self._attempts < _ATTEMPTS and any(id(schedule) not in schedules for schedule in called):
-                    self._schedules.update(called)
+                if self._attempts < _ATTEMPTS and handed.missing:
+                    self._schedules.update(handed.missing)
                     raise _AgainError
             except BaseException as error:
                 put_back(before)
