@@ -7,7 +7,7 @@ from .schedules.exponentials import exponential_decay as exponential_decay
 from .schedules.exponentials import step_decay as step_decay
 from .schedules.decays import cosine_decay as cosine_decay
 from .schedules.decays import linear_schedule as linear_schedule
-from .schedules.compose import join_schedules as join_schedules
+from .schedules.combinators import join_schedules as join_schedules
 
 # Decays
 from .schedules.decays import constant as constant
@@ -34,19 +34,19 @@ from .schedules.cycles import one_cycle as one_cycle
 from .schedules.cycles import one_cycle_momentum as one_cycle_momentum
 
 # Warmups
-from .schedules.compose import warmup as warmup
-from .schedules.recipes import warmup_cosine_decay as warmup_cosine_decay
-from .schedules.recipes import warmup_linear_decay as warmup_linear_decay
-from .schedules.recipes import warmup_stable_decay as warmup_stable_decay
-from .schedules.recipes import noam as noam
+from .schedules.warmups import warmup as warmup
+from .schedules.warmups import warmup_cosine_decay as warmup_cosine_decay
+from .schedules.warmups import warmup_linear_decay as warmup_linear_decay
+from .schedules.warmups import warmup_stable_decay as warmup_stable_decay
+from .schedules.warmups import noam as noam
 
 # Schedules made of schedules
-from .schedules.compose import clip as clip
-from .schedules.compose import delay as delay
-from .schedules.compose import skip as skip
-from .schedules.compose import staircase as staircase
-from .schedules.compose import repeat as repeat
-from .schedules.compose import cooldown as cooldown
+from .schedules.combinators import clip as clip
+from .schedules.combinators import delay as delay
+from .schedules.combinators import skip as skip
+from .schedules.combinators import staircase as staircase
+from .schedules.combinators import repeat as repeat
+from .schedules.combinators import cooldown as cooldown
 
 # Beyond the step: every hyperparameter, and what metrics say
 from .optimizers.scheduled import scheduled as scheduled

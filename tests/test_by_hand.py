@@ -16,7 +16,7 @@ import pytest
 
 import mlxsched_compiled as ours
 from mlxsched_compiled.core.data import as_data
-from mlxsched_compiled.core.kernels import nodes
+from .kernels import nodes
 
 from .measuring import libraries, requires_compile, run
 from .test_training_kernels import ONE_KERNEL, READS_STEP

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import mlxsched_compiled as ours
-from mlxsched_compiled.core.kernels import kernels
+from .kernels import kernels
 
 from . import oracle
 from .measuring import Counted, libraries, requires_compile, run, traces, uncompiled

@@ -20,7 +20,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 import mlxsched_compiled as ours
 from mlxsched_compiled import Schedule, scheduled
-from mlxsched_compiled.core.kernels import kernels
+from .kernels import kernels
 
 from .measuring import libraries, requires_compile, run
 from .schedules import TYPICAL

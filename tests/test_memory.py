@@ -17,7 +17,7 @@ import pytest
 import mlxsched_compiled as ours
 from mlxsched_compiled import Schedule
 from mlxsched_compiled.core import graph as _graph
-from mlxsched_compiled.core.kernels import kernels
+from .kernels import kernels
 from mlxsched_compiled.core.rates import functions_in
 
 from .measuring import requires_compile, uncompiled

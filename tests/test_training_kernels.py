@@ -14,7 +14,7 @@ import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
 import mlxsched_compiled as ours
-from mlxsched_compiled.core.kernels import kernels
+from .kernels import kernels
 
 from .measuring import requires_compile
 from .schedules import TYPICAL, join

@@ -9,7 +9,8 @@ from typing import Any
 
 from ..core.checks import count, finite, nearest
 from ..core.schedule import Schedule
-from ..schedules.compose import delay, join_schedules, skip, warmup
+from ..schedules.combinators import delay, join_schedules, skip
+from ..schedules.warmups import warmup
 from .catalogue import called, parameters
 from .ratios import ratio_keys, without_ratios
 from .text import parsed

@@ -6,15 +6,15 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
-from .bound import Bound
 from .call import Call
+from .node import Node
 from .schedule import Schedule
 
 P = ParamSpec("P")
 
 
-def factory(make: Callable[P, Bound]) -> Callable[P, Schedule]:
-    """Turns a function that returns a rate function and its coefficients into one that returns a schedule.
+def factory(make: Callable[P, Node]) -> Callable[P, Schedule]:
+    """Turns a function that returns a node into one that returns a schedule.
 
     The schedule remembers the call, for ``repr``, ``pickle``, ``copy`` and ``retune``.
     """

@@ -1,45 +1,89 @@
-"""From a rate function to a graph: the one place where ``mx.compile`` meets a rate.
+"""From a structure to a graph: the one place where ``mx.compile`` meets a rate.
 
-Equal rate functions share one graph whatever their coefficients, because these are inputs of the graph. MLX keeps
+Schedules of equal structure share one graph whatever their numbers, because these are inputs of the graph. MLX keeps
 traces per thread, so a graph is never shared between threads.
 """
 
 from __future__ import annotations
 
 import threading
-import weakref
+from collections import deque
+from typing import Any
+from weakref import WeakValueDictionary
 
 import mlx.core as mx
+from mlx.utils import tree_flatten, tree_map
 
-from .data import as_data
-from .fusion import laid_out
-from .kernels import nodes
-from .rates import Function, RateFunction, fitted, functions_in, types_of
-from .traces import is_concrete, reading_of_rate
+from .node import State, Structure
+from .runtime_inputs import runtime_inputs
+from .tracing import is_concrete, is_tracing
+from .user_rate import UserRate
 
-_MOST = 256
-"""Graphs that a thread remembers. Schedules in use have theirs whatever happens here."""
+_RECENT = 64
+"""Graphs that a thread keeps besides those in use, so that a sweep over schedules made anew traces nothing anew."""
 
 
 class Inlined(Exception):
-    """A graph is called inside somebody else's trace, where its coefficients are not inputs but constants."""
+    """A graph was called while something is traced on this thread, and not all of its arguments are tracers."""
 
 
-class Graph(threading.local):
-    """The compiled form of a rate function, in each thread that asks for it: ``graph.call(step, *coefficients)``."""
+class Graph:
+    """The compiled form of a structure: ``graph.rate(step, state, tracer)``.
 
-    def __init__(self, rate: RateFunction) -> None:
-        self.call = _graph_of(rate)
+    It is given the old tracer (see ``tracing``), so that it notices whether anything is traced.
+    """
+
+    def __init__(self, structure: Structure) -> None:
+        def rate(step: mx.array, state: State, tracer: mx.array) -> mx.array:
+            concrete = [is_concrete(leaf) for leaf in _leaves([step, state])]
+            if any(concrete) and (not all(concrete) or is_tracing()):
+                raise Inlined
+            return rate_of(structure, step, state)
+
+        self.rate = mx.compile(rate)
 
 
-def inlined(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> mx.array:
-    """The rate inside somebody else's trace, with what are constants there as data."""
-    return _traced(rate, *as_data([step, *coefficients]))
+class _Graphs(threading.local):
+    """The graphs of a thread."""
+
+    def __init__(self) -> None:
+        self.in_use: WeakValueDictionary[Structure, Graph] = WeakValueDictionary()
+        self.recent: deque[Graph] = deque(maxlen=_RECENT)
 
 
-def applied(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> mx.array:
-    """The rate as it is, not compiled."""
-    return fitted(rate, whole_steps(step), *coefficients)
+_graphs = _Graphs()
+
+
+def graph_of(structure: Structure) -> Graph:
+    """The graph of a structure on this thread."""
+    graph = _graphs.in_use.get(structure)
+    if graph is None:
+        graph = _graphs.in_use[structure] = Graph(structure)
+        if not any(isinstance(rate, UserRate) for rate in structure.rates()):  # which may hold on to anything
+            _graphs.recent.append(graph)
+    return graph
+
+
+def rate_of(structure: Structure, step: mx.array, state: State) -> mx.array:
+    """The rate, as float32 of the shape of ``step``."""
+    step = whole_steps(step)
+    if step.ndim == 0:
+        state = _counting(structure, step, state) or state
+    value = structure.compute(step, state)
+    if value.shape != step.shape:
+        try:
+            value = mx.broadcast_to(value, step.shape)
+        except ValueError:
+            rate = structure.rate
+            raise ValueError(f"{rate} returned shape {value.shape} for steps of shape {step.shape}.") from None
+    return value.astype(mx.float32)
+
+
+def inlined(structure: Structure, step: mx.array, state: State) -> mx.array:
+    """The rate inside a foreign trace, whose inputs its leaves are not."""
+    inputs = iter(runtime_inputs(_leaves([step, state])))
+    step, state = tree_map(lambda _: next(inputs), [step, state])
+    return rate_of(structure, step, state)
 
 
 def whole_steps(step: mx.array) -> mx.array:
@@ -47,67 +91,21 @@ def whole_steps(step: mx.array) -> mx.array:
     return step if step.dtype == mx.uint64 else mx.maximum(step, 0).astype(mx.uint64)
 
 
-def _compiled(rate: RateFunction) -> RateFunction:
-    def schedule(step: mx.array, *coefficients: mx.array) -> mx.array:
-        concrete = {is_concrete(array) for array in (step, *coefficients)}
-        if concrete == {True}:  # nothing is traced: compilation is disabled
-            return applied(rate, step, *coefficients)
-        if True in concrete:
-            raise Inlined
-        return _traced(rate, step, *coefficients)
+def _counting(structure: Structure, step: mx.array, state: State) -> State | None:
+    """``state``, its first number made to depend on ``step + 1``, which changes nothing; None if there is none.
 
-    return mx.compile(schedule)
-
-
-def _traced(rate: RateFunction, step: mx.array, *coefficients: mx.array) -> mx.array:
-    counts = step.ndim == 0 and "Squeeze" not in nodes(step)  # behind a view it is not the one that is counted
-    dtype, corrects = reading_of_rate()
-    way = laid_out(rate, types_of(coefficients), counts=counts, dtype=dtype, corrects=corrects)
-    return applied(way, step, *coefficients)
+    An optimizer computes ``step + 1`` as well. MLX finds the two equal, and computes rate and step in one kernel. The
+    first number of a tree is used near its root, so this makes no chain of operations longer.
+    """
+    for i, (child, leaf) in enumerate(zip(structure.children, state, strict=True)):
+        if child is None and leaf.dtype == mx.float32 and leaf.ndim == 0:
+            return [*state[:i], mx.where(step + 1 > 0, leaf, leaf), *state[i + 1 :]]
+    for i, (child, its) in enumerate(zip(structure.children, state, strict=True)):
+        if child is not None and (counting := _counting(child, step, its)):
+            return [*state[:i], counting, *state[i + 1 :]]
+    return None
 
 
-class _Remembered(threading.local):
-    """The graphs of a thread, by their rate function."""
-
-    def __init__(self) -> None:
-        self.graphs = _Graphs()
-        _every_thread.add(self.graphs)
-
-
-class _Graphs(dict[RateFunction, RateFunction]):
-    __hash__ = object.__hash__  # type: ignore[assignment]
-    __eq__ = object.__eq__
-
-
-_every_thread: weakref.WeakSet[_Graphs] = weakref.WeakSet()
-_remembered = _Remembered()
-_watched: set[Function] = set()
-
-
-def _graph_of(rate: RateFunction) -> RateFunction:
-    graphs = _remembered.graphs
-    if not all(isinstance(function.owner, weakref.ref) for function in functions_in(rate)):
-        return _compiled(rate)  # nobody would say when to forget it
-    if rate not in graphs:
-        while len(graphs) >= _MOST:
-            del graphs[next(iter(graphs))]
-        graphs[rate] = _compiled(rate)
-        for function in functions_in(rate):
-            _forget_with(function)
-    return graphs[rate]
-
-
-def _forget_with(function: Function) -> None:
-    """Has the graphs of ``function`` go when it goes."""
-    owner = function.owner()
-    if function not in _watched:
-        _watched.add(function)
-        weakref.finalize(owner, _forget, function).atexit = False
-
-
-def _forget(function: Function) -> None:
-    _watched.discard(function)
-    for graphs in list(_every_thread):
-        for rate in list(graphs):  # a collection of garbage meanwhile may forget others
-            if function in functions_in(rate):
-                graphs.pop(rate, None)
+def _leaves(tree: Any) -> list[mx.array]:
+    leaves: Any = tree_flatten(tree)
+    return [leaf for _, leaf in leaves]

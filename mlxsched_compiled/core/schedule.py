@@ -1,26 +1,28 @@
-"""``Schedule``: a rate function and the coefficients it is called with, as a function of the step."""
+"""``Schedule``: a node that remembers the call that made it, as a function of the step."""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import get_ident
 from typing import Any
-from weakref import WeakSet
 
 import mlx.core as mx
+from mlx.utils import tree_flatten
 
-from .bound import Bound, Operand, as_bound, composite
 from .call import Call
 from .checks import Number, count, finite, is_fractional, measured
-from .graph import Graph, Inlined, applied, inlined
-from .rates import Function, types_of
-from .traces import is_concrete, is_update_traced
+from .frozen_rate import traced_update, warn_of_frozen_rate
+from .graph import Graph, Inlined, graph_of, inlined, rate_of
+from .node import MutableRate, Node, Operand, State, Structure, as_node, mutable_nodes
+from .tracing import NO_TRACER, OLD_TRACER, is_concrete
+from .user_rate import UserRate
 
 
-class Schedule(Bound):
+class Schedule(Node):
     r"""A learning rate as a function of the step: a pure rate, and the hyperparameters it is called with.
 
     .. math:: \eta(t) = \mathrm{rate}(t, h_1, h_2, \ldots)
@@ -53,40 +55,25 @@ class Schedule(Bound):
         Schedule(<function power_law at 0x...>, 0.1, 100)
     """
 
-    __slots__ = ("__weakref__", "_call", "_graph", "_is_constant", "_observers", "_wholes")
+    __slots__ = ("_call", "_graphs")
     __array_ufunc__ = None  # NumPy leaves its operators to ours: an array times a schedule is no array of schedules
 
     def __init__(self, rate: Callable[..., Any], *hyperparameters: Number) -> None:
         if not callable(rate):
             raise TypeError(f"rate must be a function of the step, but got {rate!r}.")
-        super().__init__(Function(rate), [_array(i, value) for i, value in enumerate(hyperparameters)], [rate])
-        self._bind(Call(Schedule, (rate, *hyperparameters)))
+        super().__init__(UserRate(rate), *(_exact(i, value) for i, value in enumerate(hyperparameters)))
+        self._call = Call(Schedule, (rate, *hyperparameters))
+        self._graphs: _Graphs | None = None
 
     @classmethod
-    def _of(cls, made: Bound, call: Call) -> Schedule:
-        """The schedule that computes what ``made`` does, made by ``call``."""
+    def _of(cls, node: Node, call: Call) -> Schedule:
+        """The schedule that computes what ``node`` does, made by ``call``."""
         schedule = cls.__new__(cls)
-        Bound.__init__(schedule, made.structure, made.state, made._functions)
-        if not isinstance(made, Schedule):
-            schedule._live, schedule._observed = made._live, made._observed
-        schedule._bind(call)
+        schedule.structure, schedule.children, schedule._state = node.structure, node.children, node._state
+        schedule.frozen = ""
+        schedule._call = call
+        schedule._graphs = None
         return schedule
-
-    def _bind(self, call: Call) -> None:
-        self._call = call
-        self._observers = self._find_observers()
-        if not self._observers:  # what a metric decides is not waited for
-            with suppress(ValueError, RuntimeError):  # what is being traced cannot be evaluated
-                mx.eval(self._state)
-        self._graph = Graph(self.structure)
-        self._is_constant = False  # of a graph that does not have its state as an input
-        self._wholes: WeakSet[Schedule] = WeakSet()  # schedules that are, or once were, made of this one
-        self._join_operands()
-
-    def _join_operands(self) -> None:
-        for operand in self._call.operands():
-            if isinstance(operand, Schedule):
-                operand._wholes.add(self)
 
     def __call__(self, step: int | mx.array) -> mx.array:
         """The rate at ``step``.
@@ -104,18 +91,31 @@ class Schedule(Bound):
         """
         if not isinstance(step, mx.array):
             step = _steps(step)
-        elif get_ident() not in _handed and is_update_traced() and is_concrete(step):
-            self._is_constant = True  # as is all that follows from the step
-        state = self._state
+        state, handed = self._state, None
         if _handed and (handed := _handed.get(get_ident())):
-            if self not in handed.leaves:
-                handed.missing.append(self)
-            state = handed.leaves.get(self, state)
+            state = handed.leaves_of(self)
+        graphs = self._graphs
+        if graphs is None:
+            graphs = self._graphs = _Graphs(self.structure)
         try:
-            return self._graph.call(step, *state)
+            return graphs.graph.rate(step, state, OLD_TRACER)
         except Inlined:
-            self._is_constant |= get_ident() not in _handed
-        return inlined(self.structure, step, *state)
+            pass
+        if handed is None and not is_concrete([step, state]):
+            self.freeze(_BAKED.format(self.__name__))
+        elif handed is None:
+            return self._constant_rate(graphs.graph, step)
+        return inlined(self.structure, step, state)
+
+    def _constant_rate(self, graph: Graph, step: mx.array) -> mx.array:
+        """The rate at a step that is concrete, while something else is traced."""
+        if optimizer := traced_update():
+            self.freeze(_BAKED.format(self.__name__))
+            warn_of_frozen_rate(optimizer)
+        try:
+            return graph.rate(step, self._state, NO_TRACER)
+        except Inlined:  # compilation is disabled
+            return rate_of(self.structure, step, self._state)
 
     @property
     def __name__(self) -> str:
@@ -152,11 +152,20 @@ class Schedule(Bound):
             >>> schedule(0), schedule
             (array(0.2, dtype=float32), cosine_decay(init=0.2, decay_steps=100, end=0.0))
         """
-        if hyperparameters:
-            with _all_or_nothing() as undo:
-                made = self._call.changed(hyperparameters)
-                made._state[: self._live] = self._state[: self._live]
-                self._become(made, made._call, undo)
+        if not hyperparameters:
+            return
+        _refuse_if_frozen(self)
+        made = self._call.changed(hyperparameters)
+        if made.structure != self.structure or _types(made._state) != _types(self._state):
+            raise ValueError(
+                f"{made} is compiled differently from {self}: not its numbers alone are others, but what is computed "
+                f"with them. Use it as a new schedule."
+            )
+        if isinstance(rate := self.structure.rate, MutableRate):
+            made._state[: rate.mutable] = self._state[: rate.mutable]
+        self._state[:] = made._state  # in place: what is made of this schedule has this very list
+        self.children = made.children
+        self._call = made._call
 
     def observe(self, metric: Number) -> None:
         """Tells the schedule a metric, such as the loss of a validation, once it is known.
@@ -183,15 +192,19 @@ class Schedule(Bound):
             >>> schedule(10)
             array(0.01, dtype=float32)
         """
-        if not self._observers:
+        nodes = mutable_nodes(self)
+        if not nodes:
             raise TypeError(f"{self} takes no metrics, as what reduce_on_plateau returns does.")
         if get_ident() in _handed:
             raise ValueError(f"{self} cannot observe inside a compiled step: return the metric, and observe it then.")
+        for node, _ in nodes:
+            _refuse_if_frozen(node)
         value = measured(metric)
-        with _all_or_nothing() as undo:
-            for schedule, _ in self._observers:
-                assert schedule._observed is not None
-                schedule._go_on_with(schedule._observed(value, *schedule._state), undo)
+        observed = [(node, rate.observed(value, *node._state)) for node, rate in nodes]
+        with suppress(ValueError, RuntimeError):  # of tracers
+            mx.async_eval([leaves for _, leaves in observed])  # else no other thread could
+        for node, leaves in observed:
+            node._state[: len(leaves)] = leaves
 
     def plot(self, steps: int | None = None, ax: Any = None) -> Any:
         """Draws the rate over the steps.
@@ -219,68 +232,27 @@ class Schedule(Bound):
         return html(self)
 
     @property
-    def state(self) -> list[mx.array]:
-        """The coefficients, as a list that ``mx.compile(..., inputs=[..., schedule.state])`` can capture.
+    def state(self) -> State:
+        """The hyperparameters as arrays: a list that ``mx.compile(..., inputs=[..., schedule.state])`` can capture.
 
-        Captured, they can change while the step stays compiled. Not captured, they are constants of the step. Among
-        them is what metrics have done. That alone is restored by assigning a state that was saved; hyperparameters
-        stay as they are.
+        It is nested as the schedule is made of others, whose own lists stand in it. Captured, they can change while the
+        step stays compiled. Not captured, they are constants of the step. Among them is what metrics have done. That
+        alone is restored by assigning a state that was saved; hyperparameters stay as they are.
         """
         return self._state
 
     @state.setter
-    def state(self, state: Sequence[mx.array]) -> None:
-        if self._observers:
-            saved = types_of(state)
-            if saved != self._types:
-                raise ValueError(
-                    f"{self} cannot go on with the state of another schedule, which has {len(saved)} arrays of other "
-                    f"shapes or types. Leave the state out (of an optimizer's, what is under 'schedules'), and it "
-                    f"starts as new."
-                )
-            with _all_or_nothing() as undo:
-                for schedule, at in self._observers:
-                    schedule._go_on_with([state[i] for i in at], undo)
-
-    def _find_observers(self) -> list[tuple[Schedule, list[int]]]:
-        """The schedules that metrics change, this one or those it is made of, and where their live coefficients are."""
-        found = {self: [*range(self._live)]} if self._live else {}
-        at = {id(array): i for i, array in enumerate(self._state)}
-        for operand in self._call.operands():
-            for schedule, places in operand._observers if isinstance(operand, Schedule) else ():
-                try:
-                    found[schedule] = [at[id(operand._state[i])] for i in places]
-                except KeyError:
-                    raise ValueError(f"{self} would not follow the metrics that {operand} observes.") from None
-        return [*found.items()]
-
-    def _go_on_with(self, live: Sequence[mx.array], undo: list[Callable[[], None]]) -> None:
-        """Takes other live coefficients, and so does what is made of this schedule."""
-        self._become(Bound(self.structure, [*live, *self._state[self._live :]]), self._call, undo)
-
-    def _become(self, made: Bound, its_call: Call, undo: list[Callable[[], None]]) -> None:
-        """Takes over what ``its_call`` has ``made``, and has what is made of this schedule made again."""
-        check_not_constant(self.__name__, self._is_constant)
-        if made.structure != self.structure or made._types != self._types:
+    def state(self, state: State) -> None:
+        saved = dict(tree_flatten(state))
+        if {name: _type(leaf) for name, leaf in saved.items()} != _types(self._state):
+            if not mutable_nodes(self):
+                return
             raise ValueError(
-                f"{made} is compiled differently from {self}: not its numbers alone are others, but what is computed "
-                f"with them. Use it as a new schedule."
+                f"{self} cannot go on with the state of another schedule, whose {len(saved)} arrays have other places, "
+                f"shapes or types. Leave the state out (of an optimizer's, what is under 'schedules'), and it starts "
+                f"as new."
             )
-        state, call = [*self._state], self._call
-
-        def restore() -> None:
-            self._state[:] = state
-            self._call = call
-
-        undo.append(restore)
-        self._state[:] = made._state
-        self._call = its_call
-        self._join_operands()
-        for user in list(self._wholes):
-            if any(operand is self for operand in user._call.operands()):
-                remade = user._call.changed({})
-                remade._state[: user._live] = user._state[: user._live]
-                user._become(remade, remade._call, undo)
+        _restore(self, saved, "")
 
     def __mlx_array__(self) -> mx.array:
         """Tells whoever takes a schedule for a number that it is none."""
@@ -327,14 +299,25 @@ class Schedule(Bound):
         return text if len(text) <= _LONG else f"{text[: _LONG // 2]} ... {text[-_LONG // 4 :]}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        live = [array.tolist() for array in self._state[: self._live]]
-        return (*self._call.reduced(), live) if live else self._call.reduced()
+        rate = self.structure.rate
+        if not isinstance(rate, MutableRate):
+            return self._call.reduced()
+        return (*self._call.reduced(), [leaf.tolist() for leaf in self._state[: rate.mutable]])
 
-    def __setstate__(self, live: list[Any]) -> None:
-        self._state[: self._live] = [mx.array(value, mx.float32) for value in live]
+    def __setstate__(self, mutable: list[Any]) -> None:
+        for i, value in enumerate(mutable):
+            self._state[i] = mx.array(value, self._state[i].dtype)
 
 
 Schedule.__module__ = "mlxsched_compiled"  # where pickles look for it
+
+
+class _Graphs(threading.local):
+    """The graph of a schedule on each thread that calls it."""
+
+    def __init__(self, structure: Structure) -> None:
+        self.graph = graph_of(structure)
+
 
 _LONG = 1000
 """The most characters that are printed of a call. A ``repr`` has all of it, since ``from_config`` makes it again."""
@@ -345,36 +328,43 @@ _NO_NUMBER = (
 )
 
 _OPERATIONS: dict[Any, Callable[..., mx.array]] = {
-    operator.mul: lambda step, parts: parts[0](step) * parts[1](step),
-    operator.add: lambda step, parts: parts[0](step) + parts[1](step),
-    operator.sub: lambda step, parts: parts[0](step) - parts[1](step),
-    operator.truediv: lambda step, parts: parts[0](step) / parts[1](step),
-    operator.neg: lambda step, parts: -parts[0](step),
+    operator.mul: lambda step, a, b: a(step) * b(step),
+    operator.add: lambda step, a, b: a(step) + b(step),
+    operator.sub: lambda step, a, b: a(step) - b(step),
+    operator.truediv: lambda step, a, b: a(step) / b(step),
+    operator.neg: lambda step, a: -a(step),
 }
 """The rate that an operator makes of rates."""
 
 
-def check_not_constant(name: str, is_constant: bool) -> None:
-    """Refuses to change what a graph has as a constant."""
-    if is_constant:
-        raise ValueError(
-            f"{name} cannot be retuned, and cannot observe: it is part of a function of mx.compile (or mx.vmap) that "
-            f"does not have its state as an input, and would go on with the old numbers. Either let "
-            f"mx.compile(..., inputs=[..., schedule.state]) capture it, before the first call, or train with "
-            f"compiled_step or compiled_update."
-        )
+_BAKED = (
+    "{} cannot be retuned, and cannot observe: it is part of a function of mx.compile (or mx.vmap) that does not have "
+    "its state as an input, and would go on with the old numbers. Either let mx.compile(..., inputs=[..., "
+    "schedule.state]) capture it, before the first call, or train with compiled_step or compiled_update."
+)
 
 
-@contextmanager
-def _all_or_nothing() -> Iterator[list[Callable[[], None]]]:
-    """Collects what undoes the changes made so far, and does it if one fails."""
-    undo: list[Callable[[], None]] = []
-    try:
-        yield undo
-    except BaseException:
-        for step in reversed(undo):
-            step()
-        raise
+def _refuse_if_frozen(node: Node) -> None:
+    if node.frozen:
+        raise ValueError(node.frozen)
+
+
+def _type(leaf: mx.array) -> Any:
+    return leaf.shape, leaf.dtype
+
+
+def _types(state: State) -> dict[str, Any]:
+    """Shape and type of each leaf, by its place."""
+    return {name: _type(leaf) for name, leaf in dict(tree_flatten(state)).items()}
+
+
+def _restore(node: Node, saved: dict[str, mx.array], place: str) -> None:
+    """Takes the mutable leaves of a tree out of a saved state."""
+    if isinstance(rate := node.structure.rate, MutableRate):
+        node._state[: rate.mutable] = [saved[f"{place}{i}"] for i in range(rate.mutable)]
+    places = [i for i, child in enumerate(node.structure.children) if child is not None]
+    for i, child in zip(places, node.children, strict=True):
+        _restore(child, saved, f"{place}{i}.")
 
 
 _handed: dict[int, Handed] = {}
@@ -392,6 +382,12 @@ class Handed:
         self.leaves = leaves
         self.missing: list[Schedule] = []
         """Schedules called that no leaves were handed to."""
+
+    def leaves_of(self, schedule: Schedule) -> State:
+        """The leaves handed to a schedule; its own if there are none."""
+        if schedule not in self.leaves:
+            self.missing.append(schedule)
+        return self.leaves.get(schedule, schedule.state)
 
 
 @contextmanager
@@ -414,12 +410,12 @@ def handing(leaves: Mapping[Schedule, list[Any]]) -> Iterator[Handed]:
 
 def uncompiled(schedule: Schedule, step: mx.array) -> mx.array:
     """The rate at ``step``, without a graph."""
-    return applied(schedule.structure, step, *schedule.state)
+    return rate_of(schedule.structure, step, schedule.state)
 
 
 def is_mutable(schedule: Schedule) -> bool:
-    """Whether something else than ``retune`` changes a schedule: metrics, or a clock."""
-    return bool(schedule._observers)
+    """Whether something else than ``retune`` changes a schedule, such as metrics."""
+    return bool(mutable_nodes(schedule))
 
 
 def _operation(function: Callable[..., Any], *operands: Operand) -> Schedule:
@@ -427,11 +423,11 @@ def _operation(function: Callable[..., Any], *operands: Operand) -> Schedule:
         if isinstance(operand, mx.array) and operand.ndim > 0:
             raise TypeError(_NO_NUMBER.format(next(o for o in operands if isinstance(o, Schedule))))
     names = ("the left operand", "the right operand")
-    parts = [as_bound(name, operand) for name, operand in zip(names, operands, strict=False)]
+    nodes = [as_node(name, operand) for name, operand in zip(names, operands, strict=False)]
     divisor = operands[1] if function is operator.truediv else 1
     if not callable(divisor) and not isinstance(divisor, mx.array) and divisor == 0:
         raise ValueError(f"the right operand of / must not be 0, but got {divisor!r}.")
-    return Schedule._of(composite(_OPERATIONS[function], parts), Call(function, operands))
+    return Schedule._of(Node(_OPERATIONS[function], *nodes), Call(function, operands))
 
 
 def _steps(value: Any) -> mx.array:
@@ -443,7 +439,7 @@ def _steps(value: Any) -> mx.array:
     return mx.array(count("step", value, at_least=0), mx.uint64)
 
 
-def _array(position: int, value: Number) -> mx.array:
+def _exact(position: int, value: Number) -> mx.array:
     if isinstance(value, mx.array):
         return value
     number = finite(f"hyperparameter {position}", value)

@@ -11,7 +11,7 @@ from typing import Any
 from warnings import warn
 
 from ..config.from_config import from_config
-from ..core.schedule import Schedule
+from ..core.schedule import Schedule, is_mutable
 from .replacements import Replacements, takers
 
 _MODULE, _NAME = "mlx_lm.tuner.utils", "build_schedule"
@@ -32,7 +32,7 @@ def build_schedule(schedule_config: Any) -> Schedule:
 
 def unobserved(schedule: Schedule) -> list[str]:
     """A note if metrics change a schedule, where nobody may tell it any."""
-    return [f"{schedule} changes nothing unless a callback of yours calls observe."] if schedule._observers else []
+    return [f"{schedule} changes nothing unless a callback of yours calls observe."] if is_mutable(schedule) else []
 
 
 class MlxLm:

@@ -11,97 +11,94 @@ The whole part of p makes exact powers of two, by shifts; only its fraction goes
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 
-from ..core.bound import Bound, Coefficient, bind
 from ..core.checks import Count, Number, in_float32
-from ..core.rates import Part, RateFunction, Structure
+from ..core.node import Node, Rate
 
 _FRACTION_BITS = 47
 _LN2 = math.log(2) / 2**_FRACTION_BITS
 """The natural logarithm of one unit of p. MLX writes constants into kernels with 7 digits; this one has no more."""
+_MOST = 255.5
+"""p is at most this: from there on, any rate is 0 in float32 or infinite."""
 
 
-class Power(Structure):
-    """init · 2^p if it ``grows``, else init · 2^-p.
+@dataclass(frozen=True)
+class Power:
+    """init · 2^p if it ``grows``, else init · 2^-p, where p is proportional to the step."""
 
-    The whole part of p, e, becomes ``factors`` times the same power of two, 2^(e // factors), and the rest,
-    2^(e % factors). A shift reaches 2^63, so 4 factors do for p below 256 and 8 for any.
-    """
-
-    def __init__(self, grows: bool, factors: int) -> None:
-        self.grows = grows
-        self.factors = factors
+    grows: bool
 
     def __call__(
-        self, step: mx.array, init: mx.array, per_step: mx.array, last: mx.array, residue: mx.array
+        self,
+        step: mx.array,
+        init: mx.array,
+        per_step: mx.array,
+        last: mx.array,
+        residue: mx.array,
+        factor: float | mx.array = 1.0,
     ) -> mx.array:
-        """The rate.
+        """The rate, times ``factor``.
 
         ``per_step`` (uint64) is p of one step in units of 2**-47, ``residue`` (float32) the natural logarithm of what
         that rounds off, with the sign of the exponent, and ``last`` the step from which on nothing changes.
         """
         step = mx.minimum(step, last)
         p = step * per_step
-        # Small numbers are made of p: each constant would take a kernel as long as half a coefficient. And under vmap a
-        # shift takes its shape from its left operand.
+        # The whole part of p is 4 a + b: 2^p is (2^a)^4 · 2^b times a power of 2 below 2. A shift reaches 2^63. Under
+        # vmap it takes its shape from its left operand.
         one = (p == p).astype(mx.uint64)
-        bits: int | mx.array = self.factors.bit_length() - 1
-        low: int | mx.array = self.factors - 1
-        if self.factors == 4:
-            bits, low = one + one, one + one + one
-        whole = p >> _FRACTION_BITS
-        part = mx.left_shift(one, whole >> bits).astype(mx.float32)
-        rest = mx.left_shift(one, mx.bitwise_and(low, whole)).astype(mx.float32)
+        root = mx.left_shift(one, p >> (_FRACTION_BITS + 2)).astype(mx.float32)
+        rest = mx.left_shift(one, p >> _FRACTION_BITS & 3).astype(mx.float32)
         fraction = (p & (2**_FRACTION_BITS - 1)).astype(mx.float32)
-        exponent = fraction * (_LN2 if self.grows else -_LN2) + step.astype(mx.float32) * residue
-        scale = mx.multiply if self.grows else mx.divide
-        square = part * part
-        for _ in range(self.factors // 2):
-            init = scale(init, square)
-        power_of_fraction = one.astype(mx.float32) + mx.expm1(exponent)
-        if self.grows:  # upwards first, so that an init below the normal range is not rounded there
-            return power_of_fraction * (init * rest)
-        return init * power_of_fraction / rest
+        power = mx.exp(fraction * (_LN2 if self.grows else -_LN2) + step.astype(mx.float32) * residue)
+        square = root * root
+        if self.grows:
+            power_of_init = init * rest * power * square * square
+        else:
+            power_of_init = init / square / square * (power / rest)
+        # MLX goes through operands in order, and counts how deep it is by the last that leads to p: so a short one.
+        return power_of_init * (factor * one.astype(mx.float32))
 
 
-def _raised(step: mx.array, init: mx.array, base: mx.array, steps: mx.array) -> mx.array:
+def _raised(
+    step: mx.array, init: mx.array, base: mx.array, steps: mx.array, factor: float | mx.array = 1.0
+) -> mx.array:
     """init · base^(t / steps) in float32, for a base that is an array: nothing is known of it before the call."""
-    return init * mx.power(base, step.astype(mx.float32) / steps)
+    return factor * init * mx.power(base, step.astype(mx.float32) / steps)
 
 
-def power_of(init: Number, base: Number, steps: Number) -> tuple[RateFunction, tuple[Coefficient, ...]]:
-    """The rate init · base^(t / steps), and its coefficients but the first, ``init``."""
+def power_node(init: Number, base: Number, steps: Count) -> Node:
+    """init · base^(t / steps)"""
+    return Node(*power_of(init, base, steps))
+
+
+def power_of(init: Number, base: Number, steps: Number) -> tuple[Any, ...]:
+    """Its rate and arguments."""
     if isinstance(base, mx.array) or isinstance(steps, mx.array):
-        return _raised, (base, steps)
+        return _raised, init, base, steps
     grows = base > 1
-    bits = min(abs(math.log2(base)) / steps, 255.5) if base > 0 else 255.5
+    bits = min(abs(math.log2(base)) / steps, _MOST) if base > 0 else _MOST
     scaled = math.ldexp(bits, _FRACTION_BITS)
     per_step = round(scaled)
     residue = (scaled - per_step) * (_LN2 if grows else -_LN2)
-    enough = _until_it_is_over(init, grows)
-    last = min(int(255.5 / bits), 2**53) if bits > 0 else 0
-    if last * bits >= enough or last == 0 or last == 2**53:
-        return Power(grows, 4), (per_step, last, residue)
-    return Power(grows, 8), (per_step, math.ceil(enough / bits), residue)
+    last = min(int(_MOST / bits), 2**53) if bits > 0 else 0
+    return Power(grows), init, per_step, last, residue
 
 
-def raised(init: Number, base: Number, steps: Count) -> Bound:
-    """init · base^(t / steps)"""
-    power, coefficients = power_of(init, base, steps)
-    return bind(power, init, *coefficients)
+@dataclass(frozen=True)
+class PowerOfPeriods:
+    """The rate of a power of whole periods."""
 
+    power: Rate
 
-def _until_it_is_over(init: Number, grows: bool) -> float:
-    """The p from which on a rate is infinite or, rounded to float32, 0."""
-    size = 0.0 if isinstance(init, mx.array) or init == 0 else math.log2(abs(init))
-    return 128 - size if grows else 151 + size
-
-
-def per_period(step: mx.array, parts: list[Part], period: mx.array) -> mx.array:
-    """The part, a whole period being one of its steps."""
-    return parts[0](step // period)
+    def __call__(self, step: mx.array, init: mx.array, *arguments: mx.array) -> mx.array:
+        """power(⌊t / period⌋), where the period is the last argument"""
+        *base, period = arguments
+        return self.power(step // period, init, *base)
 
 
 def power_law(base: mx.array, exponent: mx.array, residue: mx.array) -> mx.array:

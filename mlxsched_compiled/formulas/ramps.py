@@ -11,100 +11,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import mlx.core as mx
 
-from ..core.bound import Bound, bind, composite
 from ..core.checks import Count, Number
-from ..core.rates import Part, Structure, constant_rate
+from ..core.node import Node, Rate, fusion_barrier
 from .powers import power_law, residue
 
 _LEAST = 1e-30  # below any weight of a step, and above 0, whose logarithm is not finite
 _NEVER = -1e30  # the logarithm of what is 0 in float32, raised to any power
 
 Weights = Callable[..., tuple[mx.array, mx.array]]
-
-
-class Ramp(Structure):
-    """The rate of a ramp whose shape has these weights."""
-
-    def __init__(self, weights: Weights) -> None:
-        self.weights = weights
-
-    def __call__(self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, *shape: mx.array) -> mx.array:
-        return self.between(*_counts(step, steps), init, end, *shape)
-
-    def between(
-        self, left: mx.array, done: mx.array, steps: mx.array, init: mx.array, end: mx.array, *shape: mx.array
-    ) -> mx.array:
-        """The rate with so much left and done of ``steps``."""
-        remaining, gone = self.weights(left, done, steps, *shape)
-        return init * remaining + end * gone
-
-
-class PoweredRamp(Ramp):
-    """The rate of a ramp whose shape is a power of the one with these weights."""
-
-    def between(
-        self, left: mx.array, done: mx.array, steps: mx.array, init: mx.array, end: mx.array, *shape: mx.array
-    ) -> mx.array:
-        power, *own = shape
-        remaining, gone = self.weights(left, done, steps, *own)
-        remaining = mx.maximum(remaining, _LEAST)
-        # From the last step on the weights are 0 and 1 to the bit. One where around all would be too deep for a kernel.
-        log = mx.where(done < left, mx.log1p(-gone), mx.where(left > 0, mx.log(remaining), _NEVER))
-        return -end * mx.expm1(power * log) + mx.where(left > 0, init, 0) * mx.power(remaining, power)
-
-
-class BentRamp(Structure):
-    """The rate of a ramp whose progress is x^k and not x. Its parts are x^k - 1 and x^k."""
-
-    def __init__(self, ramp: Ramp) -> None:
-        self.ramp = ramp
-
-    def __call__(self, step: mx.array, parts: list[Part], init: mx.array, end: mx.array, *shape: mx.array) -> mx.array:
-        return self.ramp.between(-parts[0](step), parts[1](step), mx.array(1.0), init, end, *shape)
-
-
-class BentPoweredRamp(PoweredRamp):
-    """One whose progress depends on k: from a half on what is done is not asked for, and its logarithm has no slope."""
-
-    def between(
-        self, left: mx.array, done: mx.array, steps: mx.array, init: mx.array, end: mx.array, *shape: mx.array
-    ) -> mx.array:
-        return super().between(left, mx.minimum(done, 0.5), steps, init, end, *shape)
-
-
-def _bent_line(
-    step: mx.array, init: mx.array, end: mx.array, steps: mx.array, k: mx.array, residue: mx.array
-) -> mx.array:
-    """init · (1 - x^k) + end · x^k"""
-    return end * _bent(step, steps, k, residue) - init * _less_than_all(step, steps, k)
-
-
-def _less_than_all(step: mx.array, steps: mx.array, k: mx.array) -> mx.array:
-    """x^k - 1"""
-    left, done, steps = _counts(step, steps)
-    log = mx.where(left < done, mx.log1p(left / -steps), mx.log(mx.maximum(done / steps, _LEAST)))
-    return mx.expm1(_exponent(done, k) * log)
-
-
-def _bent(step: mx.array, steps: mx.array, k: mx.array, residue: mx.array) -> mx.array:
-    """x^k"""
-    _, done, steps = _counts(step, steps)
-    return power_law(mx.maximum(done / steps, _LEAST), _exponent(done, k), residue)
-
-
-def _exponent(done: mx.array, k: mx.array) -> mx.array:
-    """k, and at step 0 one that makes 0 of ``_LEAST`` too."""
-    return mx.where(done > 0, k, -_NEVER)
-
-
-def _counts(step: mx.array, steps: mx.array) -> tuple[mx.array, mx.array, mx.array]:
-    """The steps left, done and in all, in float32 only after the difference."""
-    done = mx.minimum(step, steps)
-    left = steps - done
-    return left.astype(mx.float32), done.astype(mx.float32), steps.astype(mx.float32)
+"""``weights(left, done, steps, *own)``, the three in float32: s and 1 - s."""
 
 
 def linear(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.array]:
@@ -131,8 +51,8 @@ def rex(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.a
 
 def exponential(left: mx.array, done: mx.array, steps: mx.array, log_2: mx.array) -> tuple[mx.array, mx.array]:
     """s = 2^(1 - x) - 1, where ``log_2`` is ln 2 over the steps"""
-    s = mx.where(done > 0, mx.expm1(left * log_2), 1)  # both where they are 1 to the bit
-    return s, mx.where(left > 0, -2 * mx.expm1(done * -log_2), 1)
+    s = mx.where(done > 0, mx.expm1(mx.minimum(left, steps) * log_2), 1)  # both where they are 1 to the bit
+    return s, mx.where(done < steps, -2 * mx.expm1(done * -log_2), 1)
 
 
 def quarter_turn(steps: Count) -> tuple[Number, ...]:
@@ -155,25 +75,158 @@ SHAPES: dict[str, tuple[Weights, Callable[[Count], tuple[Number, ...]]]] = {
     "rex": (rex, _nothing),
     "exponential": (exponential, _log_2),
 }
-"""Name of a shape: its weights, and the coefficients they need for a number of steps."""
+"""Name of a shape: its weights, and what they need besides for a number of steps."""
 
 
 def ramp(
     init: Number, end: Number, steps: Count, shape: str = "linear", *, power: Number = 1.0, k: Number = 1.0
-) -> Bound:
+) -> Node:
     """A ramp, its arguments checked before. One of no steps is at its end from the start."""
     if not isinstance(steps, mx.array) and steps == 0:
-        return bind(constant_rate, end)
+        init, steps = end, 1
     powers = (power,) if isinstance(power, mx.array) or power != 1 else ()
     if not isinstance(k, mx.array) and k == 1:
-        weights, coefficients = SHAPES[shape]
-        along = PoweredRamp(weights) if powers else Ramp(weights)
-        return bind(along, init, end, steps, *powers, *coefficients(steps))
+        weights, own = SHAPES[shape]
+        along: Rate = PoweredRamp(weights) if powers else Ramp(weights)
+        return Node(along, init, end, steps, *powers, *own(steps))
     if shape == "sqrt":  # √(x^k) is x^(k/2), and that has a slope by k at step 0
         shape, k = "linear", k / 2
-    if shape == "linear" and not powers:
-        return bind(_bent_line, init, end, steps, k, residue(k))
-    weights, coefficients = SHAPES[shape]
-    along = BentPoweredRamp(weights) if powers else Ramp(weights)
-    parts = [bind(_less_than_all, steps, k), bind(_bent, steps, k, residue(k))]
-    return composite(BentRamp(along), parts, init, end, *powers, *coefficients(1))
+    weights, own = SHAPES[shape]
+    along = BentPoweredRamp(weights) if powers else BentRamp(weights)
+    return Node(along, init, end, steps, k, residue(k), *powers, *own(1))
+
+
+class Counts(NamedTuple):
+    """Steps in float32, converted only after the difference."""
+
+    before: mx.array
+    """Whether the last step is still to come."""
+    left: mx.array
+    """Steps left; from the last step on, any number."""
+    done: mx.array
+    """Steps done, at most ``steps``."""
+    steps: mx.array
+    """Steps in all."""
+
+    @classmethod
+    def at(cls, step: mx.array, steps: mx.array) -> Counts:
+        """Those at ``step``."""
+        left, done = steps - step, mx.minimum(step, steps)
+        return cls(step < steps, left.astype(mx.float32), done.astype(mx.float32), steps.astype(mx.float32))
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """The rate of a ramp whose shape has these weights."""
+
+    weights: Weights
+
+    def __call__(self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, *own: mx.array) -> mx.array:
+        """init · s + end · (1 - s)"""
+        before, left, done, steps = Counts.at(step, steps)
+        remaining, gone = self.weights(left, done, steps, *own)
+        return end * gone + remaining * mx.where(before, init, 0)
+
+    def weights_at(self, step: mx.array, steps: mx.array, *own: mx.array) -> tuple[mx.array, mx.array]:
+        """s and 1 - s"""
+        before, left, done, steps = Counts.at(step, steps)
+        remaining, gone = self.weights(left, done, steps, *own)
+        return mx.where(before, remaining, 0), gone
+
+
+@dataclass(frozen=True)
+class PoweredRamp:
+    """The rate of a ramp whose shape is a power of the one with these weights."""
+
+    weights: Weights
+
+    def __call__(
+        self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, power: mx.array, *own: mx.array
+    ) -> mx.array:
+        """init · s^power + end · (1 - s^power)"""
+        before, left, done, steps = Counts.at(step, steps)
+        remaining, gone = self.weights(left, done, steps, *own)
+        return _powered(before, left <= done, remaining, gone, init, end, power)
+
+
+def _powered(
+    before: mx.array,
+    is_late: mx.array,
+    remaining: mx.array,
+    gone: mx.array,
+    init: mx.array,
+    end: mx.array,
+    power: mx.array,
+) -> mx.array:
+    """init · s^power + end · (1 - s^power), with s and 1 - s before the last step"""
+    log = mx.where(is_late, mx.log(remaining), mx.log1p(-gone))  # -inf from the last step on
+    gone = -end * mx.expm1(mx.where(before, power, -_NEVER) * log)
+    return gone + mx.power(mx.clip(remaining, _LEAST, 1), power) * mx.where(before, init, 0)
+
+
+@dataclass(frozen=True)
+class BentRamp:
+    """The rate of a ramp whose progress is x^k and not x."""
+
+    weights: Weights
+
+    def __call__(self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, *own: mx.array) -> mx.array:
+        """init · s + end · (1 - s), with s of x^k"""
+        remaining, gone = self.weights_at(step, steps, *own)
+        return end * gone + remaining * init
+
+    def weights_at(
+        self, step: mx.array, steps: mx.array, k: mx.array, residue: mx.array, *own: mx.array
+    ) -> tuple[mx.array, mx.array]:
+        """s and 1 - s"""
+        if self.weights is linear:
+            return _unbent(step, steps, k), _bent(step, steps, k, residue)
+        return self.weights(*_bent_apart(step, steps, k, residue), mx.array(1.0), *own)
+
+
+@dataclass(frozen=True)
+class BentPoweredRamp:
+    """The rate of a ramp whose progress is x^k, and whose shape is a power of the one with these weights."""
+
+    weights: Weights
+
+    def __call__(
+        self,
+        step: mx.array,
+        init: mx.array,
+        end: mx.array,
+        steps: mx.array,
+        k: mx.array,
+        residue: mx.array,
+        power: mx.array,
+        *own: mx.array,
+    ) -> mx.array:
+        """init · s^power + end · (1 - s^power), with s of x^k"""
+        left, done = _bent_apart(step, steps, k, residue)
+        # From a half on what is done is not asked for: its logarithm has no slope there.
+        remaining, gone = self.weights(left, mx.minimum(done, 0.5), mx.array(1.0), *own)
+        return _powered(step < steps, left <= done, remaining, gone, init, end, power)
+
+
+def _bent_apart(step: mx.array, steps: mx.array, k: mx.array, residue: mx.array) -> tuple[mx.array, mx.array]:
+    """1 - x^k and x^k, each in a kernel of its own, of a step of its own, so that they share nothing"""
+    return fusion_barrier(_unbent(fusion_barrier(step), fusion_barrier(steps), k)), fusion_barrier(_bent(step, steps, k, residue))
+
+
+def _unbent(step: mx.array, steps: mx.array, k: mx.array) -> mx.array:
+    """1 - x^k"""
+    before, left, done, steps = Counts.at(step, steps)
+    left = mx.where(before, left, 0)
+    log = mx.where(left < done, mx.log1p(left / -steps), mx.log(mx.maximum(done / steps, _LEAST)))
+    return -mx.expm1(_exponent(done, k) * log)
+
+
+def _bent(step: mx.array, steps: mx.array, k: mx.array, residue: mx.array) -> mx.array:
+    """x^k"""
+    _, _, done, steps = Counts.at(step, steps)
+    return power_law(mx.maximum(done / steps, _LEAST), _exponent(done, k), residue)
+
+
+def _exponent(done: mx.array, k: mx.array) -> mx.array:
+    """k, and at step 0 one that makes 0 of ``_LEAST`` too"""
+    return mx.where(done > 0, k, -_NEVER)

@@ -7,13 +7,12 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..core.graph import applied
-from ..core.schedule import Schedule
+from ..core.schedule import Schedule, uncompiled
 
 
 def rates_at(schedule: Schedule, steps: Sequence[int]) -> list[float]:
     """The rates at these steps."""
-    rates: Any = applied(schedule.structure, mx.array([*steps], mx.uint64), *schedule.state).tolist()
+    rates: Any = uncompiled(schedule, mx.array([*steps], mx.uint64)).tolist()
     return [*rates]
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import mlx.core as mx
 
-from ..core.bound import Bound, as_bound, composite
 from ..core.checks import FLOAT32_MAX, Count, Number, count, finite, flag, one_of, positive, static
 from ..core.factory import factory
-from ..core.rates import Part
-from ..formulas.joins import joined
-from ..formulas.powers import raised
-from ..formulas.ramps import SHAPES, Ramp, cosine, quarter_turn, ramp
-from .compose import finely, repeated
+from ..core.node import Child, Node, Rate, as_node
+from ..formulas.powers import power_of
+from ..formulas.ramps import SHAPES, cosine, quarter_turn, ramp
+from ..formulas.segments import joined
 
 _STEPS = 2**62
 """More than anyone takes, and little enough to stay within uint64."""
@@ -22,7 +21,7 @@ _STEPS = 2**62
 @factory
 def cosine_restarts(
     init: Number, period: Count, end: Number = 0.0, *, period_factor: float = 1.0, decay: Number = 1.0
-) -> Bound:
+) -> Node:
     r"""Cosine decays one after the other, each from the top.
 
     .. math::
@@ -63,7 +62,8 @@ def cosine_restarts(
     period, decay = count("period", period), finite("decay", decay, at_least=0)
     factor = static("period_factor", finite("period_factor", period_factor))
     if factor == 1:
-        return composite(_restarted, [raised(init, decay, 1)], end, period, *quarter_turn(period))
+        power, *base = power_of(init, decay, 1)
+        return Node(Restarts(power), end, period, *quarter_turn(period), *base)
     if factor < 1.001:
         raise ValueError(f"period_factor must be 1 or at least 1.001, but got {period_factor!r}.")
     period = static("period", period)
@@ -79,7 +79,7 @@ def cosine_restarts(
         for k, (a, b) in enumerate(zip(bounds, bounds[1:], strict=False))
     ]
     cycling = joined(cycles, starts)
-    return cycling if bits == 0 else finely(cycling, 1 << bits, _STEPS >> bits)
+    return cycling if bits == 0 else Node(in_ticks, cycling, 1 << bits, _STEPS >> bits, 0)
 
 
 def _top(init: Number, decay: Number, k: int) -> Number:
@@ -93,9 +93,20 @@ def _top(init: Number, decay: Number, k: int) -> Number:
     return max(-FLOAT32_MAX, min(top, FLOAT32_MAX))
 
 
-def _restarted(step: mx.array, parts: list[Part], end: mx.array, period: mx.array, quarter_turn: mx.array) -> mx.array:
-    """A cosine ramp for each period, from the part, of which a step is a whole period."""
-    return Ramp(cosine)(step % period, parts[0](step // period), end, period, quarter_turn)
+@dataclass(frozen=True)
+class Restarts:
+    """The rate of a cosine ramp for each period, from a power of the periods before."""
+
+    power: Rate
+
+    def __call__(
+        self, step: mx.array, end: mx.array, period: mx.array, quarter_turn: mx.array, *base: mx.array
+    ) -> mx.array:
+        """power · s + end · (1 - s)"""
+        done = step % period
+        left = period - done
+        remaining, gone = cosine(left.astype(mx.float32), done.astype(mx.float32), period, quarter_turn)
+        return self.power(step // period, *base, remaining) + end * gone
 
 
 @factory
@@ -107,7 +118,7 @@ def cyclic(
     *,
     mode: str = "triangular",
     gamma: Number = 1.0,
-) -> Bound:
+) -> Node:
     r"""Up and down between two rates, again and again.
 
     .. math:: \eta(t) = \mathrm{low} + (\mathrm{high} - \mathrm{low}) \cdot \mathrm{triangle}(t) \cdot a(t)
@@ -143,23 +154,40 @@ def cyclic(
     up = count("up_steps", up_steps)
     down = up if down_steps is None else count("down_steps", down_steps)
     mode = one_of("mode", mode, ("triangular", "triangular2", "exp_range"))
-    up_and_down = joined([ramp(low, high, up), ramp(high, low, down)], [up])
-    triangle = repeated(up_and_down, up + down)
     if mode == "triangular":
-        return triangle
+        return Node(triangle, low, high, up, down)
     if mode == "triangular2":
-        return composite(_halved, [triangle], low, up + down)
-    return composite(_lowered, [raised(1.0, gamma, 1), triangle], low)
+        return Node(halved_triangle, low, high, up, down)
+    power, *base = power_of(1.0, gamma, 1)
+    return Node(PoweredTriangle(power), low, high, up, down, *base)
 
 
-def _halved(step: mx.array, parts: list[Part], low: mx.array, cycle: mx.array) -> mx.array:
-    """The part, its height above ``low`` halved with each cycle."""
-    return _above(low, parts[0](step), _power_of_half(step // cycle))
+def triangle(step: mx.array, low: mx.array, high: mx.array, up: mx.array, down: mx.array) -> mx.array:
+    """low · (1 - x) + high · x, where x goes up to 1 and down again"""
+    in_cycle = step % (up + down)
+    rises = in_cycle < up
+    steps = mx.where(rises, up, down)
+    done = mx.where(rises, in_cycle, up + down - in_cycle)
+    left = (steps - done).astype(mx.float32)
+    return high * (done.astype(mx.float32) / steps) + low * (left / steps)
 
 
-def _lowered(step: mx.array, parts: list[Part], low: mx.array) -> mx.array:
-    """The second part, its height above ``low`` times the first."""
-    return _above(low, parts[1](step), parts[0](step))
+def halved_triangle(step: mx.array, low: mx.array, high: mx.array, up: mx.array, down: mx.array) -> mx.array:
+    """The triangle, its height halved with each cycle"""
+    return _above(low, triangle(step, low, high, up, down), _power_of_half(step // (up + down)))
+
+
+@dataclass(frozen=True)
+class PoweredTriangle:
+    """The rate of a triangle whose height is times a power of the step."""
+
+    power: Rate
+
+    def __call__(
+        self, step: mx.array, low: mx.array, high: mx.array, up: mx.array, down: mx.array, *base: mx.array
+    ) -> mx.array:
+        """low + (triangle - low) · power"""
+        return _above(low, triangle(step, low, high, up, down), self.power(step, *base))
 
 
 def _above(low: mx.array, rate: mx.array, scale: mx.array) -> mx.array:
@@ -186,7 +214,7 @@ def one_cycle(
     final_div_factor: Number = 1e4,
     shape: str = "cosine",
     three_phase: bool = False,
-) -> Bound:
+) -> Node:
     r"""One cycle: up to the peak, down to almost nothing.
 
     .. math::
@@ -238,7 +266,7 @@ def one_cycle_momentum(
     warmup_fraction: float = 0.3,
     shape: str = "cosine",
     three_phase: bool = False,
-) -> Bound:
+) -> Node:
     r"""The momentum beside ``one_cycle``: low where the rate is high.
 
     .. math:: \mathrm{high} \to \mathrm{low} \to \mathrm{high}
@@ -277,7 +305,7 @@ def one_cycle_momentum(
 
 def _one_cycle(
     init: Number, peak: Number, final: Number, total_steps: int, warmup_fraction: float, shape: str, three_phase: bool
-) -> Bound:
+) -> Node:
     """From ``init`` to ``peak`` to ``final``."""
     total = static("total_steps", count("total_steps", total_steps))
     fraction = static("warmup_fraction", finite("warmup_fraction", warmup_fraction))
@@ -296,8 +324,16 @@ def _one_cycle(
         (at, to, a, b) for at, to, a, b in zip(ticks, ticks[1:], rates, rates[1:], strict=False) if to > max(at, 0)
     ]
     if not phases:
-        return as_bound("final", final)
+        return as_node("final", final)
     first = phases[0][0]
     legs = [ramp(a, b, to - at, shape) for at, to, a, b in phases]
     cycle = joined(legs, [at - first for at, *_ in phases[1:]])
-    return finely(cycle, per_step, total - 1, -first)
+    return Node(in_ticks, cycle, per_step, total - 1, -first)
+
+
+def in_ticks(step: mx.array, child: Child, per_step: mx.array, last: mx.array, first: mx.array) -> mx.array:
+    """The child, a step being so many of its ticks, so that what starts between two steps starts on a whole one
+
+    Nothing changes after step ``last``. Step 0 is its tick ``first``.
+    """
+    return child(mx.minimum(step, last) * per_step + first)

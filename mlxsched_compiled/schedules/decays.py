@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from ..core.bound import Bound, as_bound, bind
 from ..core.checks import Count, Number, count, finite, positive
 from ..core.factory import factory
+from ..core.node import Node, as_node
 from ..formulas.powers import power_law, residue
 from ..formulas.ramps import ramp
 
 
 @factory
-def constant(value: Number) -> Bound:
+def constant(value: Number) -> Node:
     r"""The same rate at every step.
 
     .. math:: \eta(t) = \mathrm{value}
@@ -34,11 +34,11 @@ def constant(value: Number) -> Bound:
         >>> constant(1e-3)(10**12)
         array(0.001, dtype=float32)
     """
-    return as_bound("value", finite("value", value))
+    return as_node("value", finite("value", value))
 
 
 @factory
-def linear_schedule(init: Number, end: Number, steps: Count, *, k: Number = 1.0) -> Bound:
+def linear_schedule(init: Number, end: Number, steps: Count, *, k: Number = 1.0) -> Node:
     r"""From ``init`` to ``end`` in a straight line.
 
     .. math::
@@ -72,7 +72,7 @@ def linear_schedule(init: Number, end: Number, steps: Count, *, k: Number = 1.0)
 
 
 @factory
-def cosine_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, power: Number = 1.0, k: Number = 1.0) -> Bound:
+def cosine_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, power: Number = 1.0, k: Number = 1.0) -> Node:
     r"""From ``init`` to ``end`` along half a cosine wave.
 
     .. math::
@@ -115,7 +115,7 @@ def cosine_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, power: 
 @factory
 def polynomial_decay(
     init: Number, decay_steps: Count, end: Number = 0.0, *, power: Number = 1.0, k: Number = 1.0
-) -> Bound:
+) -> Node:
     r"""From ``init`` to ``end`` along a power of the progress left.
 
     .. math::
@@ -152,7 +152,7 @@ def polynomial_decay(
 
 
 @factory
-def sqrt_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, k: Number = 1.0) -> Bound:
+def sqrt_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, k: Number = 1.0) -> Node:
     r"""From ``init`` to ``end``, fast at first and then ever slower: the cooldown 1 - sqrt.
 
     .. math::
@@ -185,7 +185,7 @@ def sqrt_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, k: Number
 
 
 @factory
-def rex_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, k: Number = 1.0) -> Bound:
+def rex_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, k: Number = 1.0) -> Node:
     r"""From ``init`` to ``end``, staying high for long and falling fast at the end.
 
     .. math::
@@ -218,7 +218,7 @@ def rex_decay(init: Number, decay_steps: Count, end: Number = 0.0, *, k: Number 
 
 
 @factory
-def inverse_time_decay(init: Number, decay_rate: Number, *, decay_steps: Count = 1) -> Bound:
+def inverse_time_decay(init: Number, decay_rate: Number, *, decay_steps: Count = 1) -> Node:
     r"""Falls as the inverse of the time.
 
     .. math:: \eta(t) = \frac{\mathrm{init}}{1 + \mathrm{decay\_rate} \cdot t / \mathrm{decay\_steps}}
@@ -244,7 +244,7 @@ def inverse_time_decay(init: Number, decay_rate: Number, *, decay_steps: Count =
         array([1, 0.5, 0.25, 0.01], dtype=float32)
     """
     init, decay_rate = finite("init", init), finite("decay_rate", decay_rate, at_least=0)
-    return bind(_inverse_time, init, decay_rate / count("decay_steps", decay_steps))
+    return Node(_inverse_time, init, decay_rate / count("decay_steps", decay_steps))
 
 
 def _inverse_time(step: mx.array, init: mx.array, per_step: mx.array) -> mx.array:
@@ -252,7 +252,7 @@ def _inverse_time(step: mx.array, init: mx.array, per_step: mx.array) -> mx.arra
 
 
 @factory
-def inverse_sqrt_decay(init: Number, timescale: Count) -> Bound:
+def inverse_sqrt_decay(init: Number, timescale: Count) -> Node:
     r"""Falls as the inverse square root of the time.
 
     .. math:: \eta(t) = \mathrm{init} \cdot \sqrt{\frac{\mathrm{timescale}}{t + \mathrm{timescale}}}
@@ -280,7 +280,7 @@ def inverse_sqrt_decay(init: Number, timescale: Count) -> Bound:
 
 
 @factory
-def power_law_decay(init: Number, timescale: Count, power: Number) -> Bound:
+def power_law_decay(init: Number, timescale: Count, power: Number) -> Node:
     r"""Falls as a power of the time.
 
     .. math::
@@ -311,10 +311,10 @@ def power_law_decay(init: Number, timescale: Count, power: Number) -> Bound:
     return _power_law(finite("init", init), count("timescale", timescale), positive("power", power))
 
 
-def _power_law(init: Number, timescale: Count, power: Number) -> Bound:
+def _power_law(init: Number, timescale: Count, power: Number) -> Node:
     if isinstance(power, mx.array) or power != 0.5:
-        return bind(_power, init, timescale * 1.0, power, residue(power))
-    return bind(_root, init, timescale * 1.0)
+        return Node(_power, init, timescale * 1.0, power, residue(power))
+    return Node(_root, init, timescale * 1.0)
 
 
 def _power(step: mx.array, init: mx.array, timescale: mx.array, power: mx.array, residue: mx.array) -> mx.array:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import mlx.core as mx
 
-from ..core.bound import Bound, bind, clipped, composite
 from ..core.checks import Count, Number, count, finite
 from ..core.factory import factory
-from ..core.rates import RateFunction, Structure
-from ..formulas.powers import per_period, power_of, raised
+from ..core.node import Child, Node, Rate
+from ..formulas.powers import PowerOfPeriods, power_node, power_of
+from .combinators import within
 
 _SATURATED = 40
 """tanh is 1 to within float32 by far, and its odds are still finite."""
 
 
 @factory
-def exponential_decay(init: Number, decay_rate: Number, *, decay_steps: Count = 1, end: Number | None = None) -> Bound:
+def exponential_decay(init: Number, decay_rate: Number, *, decay_steps: Count = 1, end: Number | None = None) -> Node:
     r"""Multiplies the rate by ``decay_rate`` every ``decay_steps`` steps, smoothly.
 
     .. math:: \eta(t) = \mathrm{init} \cdot \mathrm{decay\_rate}^{\,t / \mathrm{decay\_steps}}
@@ -53,18 +54,28 @@ def exponential_decay(init: Number, decay_rate: Number, *, decay_steps: Count = 
     """
     init = finite("init", init)
     decay_rate = finite("decay_rate", decay_rate, at_least=0)
-    decay = raised(init, decay_rate, count("decay_steps", decay_steps))
+    decay = power_node(init, decay_rate, count("decay_steps", decay_steps))
     if end is None:
         return decay
     end = finite("end", end)
     if isinstance(decay_rate, mx.array):
         falls = decay_rate <= 1
-        return clipped(decay, mx.where(falls, end, -math.inf), mx.where(falls, math.inf, end))
-    return clipped(decay, end, math.inf) if decay_rate <= 1 else clipped(decay, -math.inf, end)
+        return Node(within, decay, mx.where(falls, end, -math.inf), mx.where(falls, math.inf, end))
+    return Node(at_least if decay_rate <= 1 else at_most, decay, end)
+
+
+def at_least(step: mx.array, child: Child, low: mx.array) -> mx.array:
+    """max(child, low)"""
+    return mx.maximum(child(step), low)
+
+
+def at_most(step: mx.array, child: Child, high: mx.array) -> mx.array:
+    """min(child, high)"""
+    return mx.minimum(child(step), high)
 
 
 @factory
-def step_decay(init: Number, decay_rate: Number, step_size: Count) -> Bound:
+def step_decay(init: Number, decay_rate: Number, step_size: Count) -> Node:
     r"""Multiplies the rate by ``decay_rate`` every ``step_size`` steps, at once.
 
     .. math:: \eta(t) = \mathrm{init} \cdot \mathrm{decay\_rate}^{\lfloor t / \mathrm{step\_size} \rfloor}
@@ -89,14 +100,14 @@ def step_decay(init: Number, decay_rate: Number, step_size: Count) -> Bound:
         >>> step_decay(1, 0.5, 10)(mx.array([0, 9, 10, 20, 10_000]))
         array([1, 1, 0.5, 0.25, 0], dtype=float32)
     """
-    decay = raised(finite("init", init), finite("decay_rate", decay_rate, at_least=0), 1)
-    return composite(per_period, [decay], count("step_size", step_size))
+    power, *base = power_of(finite("init", init), finite("decay_rate", decay_rate, at_least=0), 1)
+    return Node(PowerOfPeriods(power), *base, count("step_size", step_size))
 
 
 @factory
 def tanh_decay(
     init: Number, decay_steps: Count, end: Number = 0.0, *, lower: Number = -6.0, upper: Number = 3.0
-) -> Bound:
+) -> Node:
     r"""From near ``init`` to near ``end`` along a hyperbolic tangent, then ``end``.
 
     .. math::
@@ -136,22 +147,23 @@ def tanh_decay(
         )
     steps = count("decay_steps", decay_steps)
     first = _exp(-2 * low)
-    odds, coefficients = power_of(first, _exp(2 * (low - high)), steps)
-    return bind(Logistic(odds), init, end, steps, first, *coefficients)
+    odds, _, *base = power_of(first, _exp(2 * (low - high)), steps)
+    return Node(Logistic(odds), init, end, steps, first, *base)
 
 
-class Logistic(Structure):
+@dataclass(frozen=True)
+class Logistic:
     """init · s + end · (1 - s), where s is the hyperbolic tangent as (1 - tanh z) / 2 = 1 / (1 + e^2z).
 
     So the odds, s to 1 - s, are e^-2z, and fall by the same factor with each step. From the last step on they are 0.
     """
 
-    def __init__(self, odds: RateFunction) -> None:
-        self.odds = odds
+    odds: Rate
 
     def __call__(
         self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, first: mx.array, *base: mx.array
     ) -> mx.array:
+        """(init · odds + end) / (odds + 1)"""
         odds = self.odds(step, mx.where(step < steps, first, 0), *base)
         return (init * odds + end) / (odds + 1)
 

@@ -13,13 +13,13 @@ import math
 
 import mlx.core as mx
 
-from ..core.bound import Bound, bind
 from ..core.checks import Count, Number, count, finite, positive
 from ..core.factory import factory
+from ..core.node import Node
 
 
 @factory
-def hyperbolic_decay(init: Number, decay_steps: Count, upper_bound: Count, infimum: Number = 0.0) -> Bound:
+def hyperbolic_decay(init: Number, decay_steps: Count, upper_bound: Count, infimum: Number = 0.0) -> Node:
     r"""From ``init`` down along a hyperbola; to ``infimum`` only if it lasts the longest of all.
 
     .. math:: \eta(t) = \mathrm{init} + (\mathrm{init} - \mathrm{infimum}) \, (h(t) - h(0))
@@ -53,11 +53,11 @@ def hyperbolic_decay(init: Number, decay_steps: Count, upper_bound: Count, infim
     init, infimum = finite("init", init), finite("infimum", infimum)
     steps, bound = _steps(decay_steps, upper_bound)
     height, below = _height(steps, bound)
-    return bind(_hyperbola, init, init * below + infimum * height, steps, 2 * bound - steps)
+    return Node(_hyperbola, init, init * below + infimum * height, steps, 2 * bound - steps)
 
 
 @factory
-def exp_hyperbolic_decay(init: Number, decay_steps: Count, upper_bound: Count, infimum: Number) -> Bound:
+def exp_hyperbolic_decay(init: Number, decay_steps: Count, upper_bound: Count, infimum: Number) -> Node:
     r"""The same of the logarithm: from ``init`` down by factors, to ``infimum`` only if it lasts the longest of all.
 
     .. math:: \eta(t) = \mathrm{init} \cdot \left(\frac{\mathrm{init}}{\mathrm{infimum}}\right)^{h(t) - h(0)}
@@ -93,7 +93,7 @@ def exp_hyperbolic_decay(init: Number, decay_steps: Count, upper_bound: Count, i
     ratio = (infimum / init) ** height
     whole = 2 * bound - steps
     root = _sqrt(steps * 1.0 * whole)
-    return bind(_exp_hyperbola, init, init * ratio, steps, whole, root, _log(ratio) / root)
+    return Node(_exp_hyperbola, init, init * ratio, steps, whole, root, _log(ratio) / root)
 
 
 def _hyperbola(step: mx.array, init: mx.array, end: mx.array, steps: mx.array, whole: mx.array) -> mx.array:

@@ -7,17 +7,17 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..core.bound import Bound, as_bound, bind
 from ..core.call import Call
 from ..core.checks import Count, Number, count, finite, listed, not_decreasing, one_of, static
 from ..core.factory import factory
+from ..core.node import Node, as_node
 from ..core.schedule import Schedule
-from ..formulas.joins import joined
 from ..formulas.ramps import SHAPES, ramp
+from ..formulas.segments import joined
 
 
 @factory
-def piecewise_constant(values: Sequence[Number], boundaries: Sequence[Count]) -> Bound:
+def piecewise_constant(values: Sequence[Number], boundaries: Sequence[Count]) -> Node:
     r"""A constant rate between boundaries.
 
     .. math:: \eta(t) = \mathrm{values}_k, \qquad b_k \le t < b_{k+1}, \quad b_0 = 0
@@ -47,11 +47,11 @@ def piecewise_constant(values: Sequence[Number], boundaries: Sequence[Count]) ->
     starts = not_decreasing("boundaries", boundaries)
     if len(rates) != len(starts) + 1:
         raise ValueError(f"values must be one more than the {len(starts)} boundaries, but got {len(rates)}.")
-    return joined([as_bound("values", rate) for rate in rates], starts)
+    return joined([as_node("values", rate) for rate in rates], starts)
 
 
 @factory
-def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shape: str = "linear") -> Bound:
+def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shape: str = "linear") -> Node:
     r"""Through knots, each leg a ramp.
 
     .. math::
@@ -87,9 +87,9 @@ def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shap
         raise ValueError(f"values must be as many as the {len(knots)} steps and at least 1, but got {len(rates)}.")
     shape = one_of("shape", shape, SHAPES)
     if len(rates) == 1:
-        return as_bound("values", rates[0])
+        return as_node("values", rates[0])
     legs = [ramp(a, b, to - at, shape) for a, b, at, to in zip(rates, rates[1:], knots, knots[1:], strict=False)]
-    return joined([as_bound("values", rates[0]), *legs], knots[:-1])
+    return joined([as_node("values", rates[0]), *legs], knots[:-1])
 
 
 def table(values: Any) -> Schedule:
@@ -131,7 +131,7 @@ def table(values: Any) -> Schedule:
     if not (mx.isfinite(mx.min(rates)) & mx.isfinite(mx.max(rates))).item():
         raise ValueError("values must be finite in float32, but some are not.")
     last = rates.size - 1
-    return Schedule._of(bind(_looked_up, rates, last), Call(table, kwargs={"values": rates}))
+    return Schedule._of(Node(_looked_up, rates, last), Call(table, kwargs={"values": rates}))
 
 
 def _looked_up(step: mx.array, values: mx.array, last: mx.array) -> mx.array:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 
-from ..core.bound import Bound, Operand, as_bound, composite
 from ..core.checks import Count, Number, count, finite, one_of
 from ..core.factory import factory
-from ..core.rates import Part, Structure
+from ..core.node import Child, MutableRate, Node, Operand, as_node
 
 
 @factory
@@ -23,15 +24,15 @@ def reduce_on_plateau(
     mode: str = "min",
     cooldown: Count = 0,
     min_rate: Number = 0.0,
-) -> Bound:
+) -> Node:
     r"""A schedule times a scale that is lowered when a metric has stopped getting better.
 
     .. math:: \eta(t) = \max(\mathrm{schedule}(t) \cdot \mathrm{scale}, \mathrm{min\_rate})
 
     The scale is 1 at first. ``schedule.observe(metric)`` multiplies it by ``factor`` when more than ``patience``
     metrics in a row were no better than the best so far. Better is what is below
-    :math:`\mathrm{best} \cdot (1 - \mathrm{threshold})`; NaN never is. ``observe`` waits for nothing, and neither
-    traces nor builds. What was observed is in ``schedule.state``, and part of copies and pickles.
+    :math:`\mathrm{best} - \mathrm{threshold} \, |\mathrm{best}|`; NaN never is. ``observe`` waits for nothing, and
+    neither traces nor builds. What was observed is in ``schedule.state``, and part of copies and pickles.
 
     Args:
         schedule: A schedule, a plain function of the step, or a number.
@@ -60,7 +61,7 @@ def reduce_on_plateau(
         >>> schedule(0)
         array(0.01, dtype=float32)
     """
-    part = as_bound("schedule", schedule)
+    child = as_node("schedule", schedule)
     factor = finite("factor", factor, at_least=0)
     if not isinstance(factor, mx.array) and factor >= 1:
         raise ValueError(f"factor must be below 1, but got {factor!r}.")
@@ -71,37 +72,31 @@ def reduce_on_plateau(
         count("cooldown", cooldown, at_least=0),
     ]
     rules = mx.stack([mx.array(number).astype(mx.float32) for number in numbers])
-    scaled = _Scaled(one_of("mode", mode, ("min", "max")), one_of("threshold_mode", threshold_mode, ("rel", "abs")))
+    scaled = Scaled(one_of("mode", mode, ("min", "max")), one_of("threshold_mode", threshold_mode, ("rel", "abs")))
     worst = math.inf if mode == "min" else -math.inf
-    made = composite(scaled, [part], 1.0, mx.array([worst, 0.0, 0.0]), finite("min_rate", min_rate), rules)
-    made._live, made._observed = 2, scaled.observed
-    return made
+    return Node(scaled, 1.0, mx.array([worst, 0.0, 0.0]), child, finite("min_rate", min_rate), rules)
 
 
-class _Scaled(Structure):
-    """The part times the scale, which is the first coefficient.
+@dataclass(frozen=True)
+class Scaled(MutableRate):
+    """The rate of a child times a scale that metrics change.
 
-    The second is what was observed: the best metric, how many in a row were no better, how many the cooldown still
-    lasts. The last are the rules: factor, patience, threshold and cooldown.
+    ``scale`` is the first leaf. ``seen`` is what was observed: the best metric, how many in a row were no better, how
+    many the cooldown still lasts. ``rules`` are factor, patience, threshold and cooldown.
     """
 
-    def __init__(self, mode: str, threshold_mode: str) -> None:
-        self.mode = mode
-        self.threshold_mode = threshold_mode
+    mode: str
+    threshold_mode: str
+    mutable = 2
 
     def __call__(
-        self,
-        step: mx.array,
-        parts: list[Part],
-        scale: mx.array,
-        seen: mx.array,
-        min_rate: mx.array,
-        rules: mx.array,
+        self, step: mx.array, scale: mx.array, seen: mx.array, child: Child, min_rate: mx.array, rules: mx.array
     ) -> mx.array:
-        return mx.maximum(parts[0](step) * scale, min_rate)
+        """max(child · scale, min_rate)"""
+        return mx.maximum(child(step) * scale, min_rate)
 
     def observed(
-        self, metric: mx.array, scale: mx.array, seen: mx.array, min_rate: mx.array, rules: mx.array, *part: mx.array
+        self, metric: mx.array, scale: mx.array, seen: mx.array, child: Any, min_rate: mx.array, rules: mx.array
     ) -> tuple[mx.array, mx.array]:
         """Scale and what was observed, after one more metric."""
         best, bad, cooling = seen
@@ -115,6 +110,6 @@ class _Scaled(Structure):
         return mx.where(reduces, scale * factor, scale), seen
 
     def _is_better(self, metric: mx.array, best: mx.array, threshold: mx.array) -> mx.array:
-        if self.mode == "min":
-            return metric < (best - threshold if self.threshold_mode == "abs" else best * (1 - threshold))
-        return metric > (best + threshold if self.threshold_mode == "abs" else best * (1 + threshold))
+        if self.threshold_mode == "rel":
+            threshold = mx.where(mx.isinf(best), 0, threshold * mx.abs(best))
+        return metric < best - threshold if self.mode == "min" else metric > best + threshold

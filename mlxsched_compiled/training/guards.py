@@ -12,7 +12,7 @@ import mlx.core as mx
 from mlx.nn import Module
 from mlx.optimizers import Optimizer
 
-from ..core.traces import is_concrete
+from ..core.tracing import is_concrete
 
 _PLAIN = (Number, str, bytes, type(None))
 

@@ -1,23 +1,77 @@
-"""Whole training runs in one call: a warmup and what follows it."""
+"""Schedules with a warmup: before any other, and whole training runs in one call."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import mlx.core as mx
 
-from ..core.bound import Bound, as_bound, bind
 from ..core.checks import Count, Number, count, finite, one_of, positive
 from ..core.factory import factory
-from ..formulas.joins import joined
+from ..core.node import Child, Node, Operand, Rate, as_node
 from ..formulas.ramps import SHAPES, ramp
-from .compose import warmed
+from ..formulas.segments import switch
+
+
+@factory
+def warmup(schedule: Operand, steps: Count, init: Number = 0.0, *, shape: str = "linear", k: Number = 1.0) -> Node:
+    r"""Goes up to a schedule's first rate, then runs the schedule.
+
+    .. math::
+        \eta(t) = \begin{cases}
+        \mathrm{init} \cdot s(x) + \mathrm{schedule}(0) (1 - s(x)), \quad
+        x = (t / \mathrm{steps})^k & t < \mathrm{steps} \\
+        \mathrm{schedule}(t - \mathrm{steps}) & t \ge \mathrm{steps}
+        \end{cases}
+
+    Args:
+        schedule: A schedule, a plain function of the step, or a number. It counts its steps from the end of the warmup.
+        steps: Steps of the warmup, at least 0; none is the schedule itself.
+        init: The rate at step 0.
+        shape: Of the way up: ``"linear"``, ``"cosine"``, ``"sqrt"``, ``"rex"`` or ``"exponential"``.
+        k: Above 0: the progress x is raised to it. The higher, the longer the rate stays near ``init``.
+
+    Returns:
+        A schedule, float32, of the shape of the step.
+
+    Raises:
+        ValueError: If ``steps`` is not a whole number >= 0, ``init`` is not finite, the shape is unknown or ``k`` is
+            not above 0.
+        TypeError: If an argument is of the wrong kind.
+
+    Source: Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour", 2017.
+
+    Example:
+        >>> import mlx.core as mx
+        >>> from mlxsched_compiled import cosine_decay, warmup
+        >>> warmup(cosine_decay(1, 10), 4)(mx.array([0, 1, 4, 9, 14, 1000]))
+        array([0, 0.25, 1, 0.5, 0, 0], dtype=float32)
+    """
+    child, steps = as_node("schedule", schedule), count("steps", steps, at_least=0)
+    at_least_1 = steps if isinstance(steps, mx.array) else max(steps, 1)
+    up = ramp(finite("init", init), 0.0, at_least_1, one_of("shape", shape, SHAPES), k=positive("k", k))
+    start, _, _, *own = up.state
+    return Node(WarmedUp(up.structure.rate), start, child, steps, *own)
+
+
+@dataclass(frozen=True)
+class WarmedUp:
+    """The rate of a ramp ``up`` to a child's first rate, and from its last step on of the child."""
+
+    up: Rate
+
+    def __call__(self, step: mx.array, init: mx.array, child: Child, steps: mx.array, *own: mx.array) -> mx.array:
+        """The ramp to child(0), on whose end the child goes on"""
+        rate = child(mx.maximum(step, steps) - steps)
+        ramp_steps = mx.maximum(steps, 1)
+        return self.up(mx.maximum(step, ramp_steps - steps), init, rate, ramp_steps, *own)  # of none, at its end
 
 
 @factory
 def warmup_cosine_decay(
     peak: Number, warmup_steps: Count, total_steps: Count, *, init: Number = 0.0, end: Number = 0.0
-) -> Bound:
+) -> Node:
     r"""A linear warmup, then a cosine decay.
 
     .. math:: \eta = \mathrm{warmup}(\mathrm{cosine\_decay}(\mathrm{peak},
@@ -52,7 +106,7 @@ def warmup_cosine_decay(
 @factory
 def warmup_linear_decay(
     peak: Number, warmup_steps: Count, total_steps: Count, *, init: Number = 0.0, end: Number = 0.0
-) -> Bound:
+) -> Node:
     r"""A linear warmup, then a linear decay; to ``end`` 0, "decay to zero".
 
     .. math:: \eta = \mathrm{warmup}(\mathrm{linear\_schedule}(\mathrm{peak}, \mathrm{end},
@@ -96,7 +150,7 @@ def warmup_stable_decay(
     end: Number = 0.0,
     warmup_shape: str = "linear",
     decay_shape: str = "sqrt",
-) -> Bound:
+) -> Node:
     r"""A warmup, a plateau, a decay: the trapezoid, or WSD.
 
     .. math:: \eta = \mathrm{cooldown}(\mathrm{warmup}(\mathrm{peak}, \mathrm{warmup\_steps}, \mathrm{init}),
@@ -132,14 +186,13 @@ def warmup_stable_decay(
     warmup_shape = one_of("warmup_shape", warmup_shape, SHAPES)
     decay_shape = one_of("decay_shape", decay_shape, SHAPES)
     peak, init, end = finite("peak", peak), finite("init", init), finite("end", end)
+    up = ramp(init, peak, steps, warmup_shape)
     down = ramp(peak, end, count("decay_steps", decay_steps, at_least=0), decay_shape)
-    plateau = as_bound("peak", peak)
-    after = joined([plateau, down], [stable]) if isinstance(stable, mx.array) or stable > 0 else down
-    return warmed(after, steps, init, peak, warmup_shape)
+    return Node(switch, up, down, steps + stable)
 
 
 @factory
-def noam(model_size: Number, warmup_steps: Count, factor: Number = 1.0) -> Bound:
+def noam(model_size: Number, warmup_steps: Count, factor: Number = 1.0) -> Node:
     r"""The schedule of the Transformer: up in a straight line, down as the inverse root of the step.
 
     .. math::
@@ -169,7 +222,7 @@ def noam(model_size: Number, warmup_steps: Count, factor: Number = 1.0) -> Bound
     scale = finite("factor", factor) * positive("model_size", model_size) ** -0.5
     steps = count("warmup_steps", warmup_steps, at_least=0)
     slope = math.inf if isinstance(steps, int) and steps == 0 else (steps * 1.0) ** -1.5
-    return bind(_noam, scale, slope)
+    return Node(_noam, scale, slope)
 
 
 def _noam(step: mx.array, scale: mx.array, slope: mx.array) -> mx.array:
@@ -179,9 +232,9 @@ def _noam(step: mx.array, scale: mx.array, slope: mx.array) -> mx.array:
 
 def _warmup_and_decay(
     peak: Number, warmup_steps: Count, total_steps: Count, init: Number, end: Number, shape: str
-) -> Bound:
+) -> Node:
     peak, init, end = finite("peak", peak), finite("init", init), finite("end", end)
     steps, total = count("warmup_steps", warmup_steps, at_least=0), count("total_steps", total_steps)
     if isinstance(steps, int) and isinstance(total, int) and steps > total:
         raise ValueError(f"warmup_steps must be at most total_steps, but got {steps} and {total}.")
-    return warmed(ramp(peak, end, total - steps, shape), steps, init, peak)
+    return Node(switch, ramp(init, peak, steps), ramp(peak, end, total - steps, shape), steps)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import mlx.core as mx
 
-from ..core.bound import Bound, Operand, as_bound, clipped, composite, rate_at
 from ..core.checks import Count, Number, count, finite, listed, not_decreasing, one_of, positive
 from ..core.factory import factory
-from ..core.rates import Compound, Part, RateFunction, Structure
-from ..formulas.joins import joined
-from ..formulas.ramps import SHAPES, ramp
+from ..core.node import Child, Node, Operand, as_node
+from ..formulas.ramps import SHAPES, BentRamp, Ramp, ramp
+from ..formulas.segments import joined
 
 
 @factory
-def join_schedules(schedules: Sequence[Operand], boundaries: Sequence[Count]) -> Bound:
+def join_schedules(schedules: Sequence[Operand], boundaries: Sequence[Count]) -> Node:
     r"""One schedule after the other, each counting its steps from its own start.
 
     .. math:: \eta(t) = \eta_k(t - b_k), \qquad b_k \le t < b_{k+1}, \quad b_0 = 0
@@ -42,7 +42,7 @@ def join_schedules(schedules: Sequence[Operand], boundaries: Sequence[Count]) ->
         >>> schedule(mx.array([0, 1, 2, 4, 6, 100]))
         array([0, 0.5, 1, 0.5, 0, 0], dtype=float32)
     """
-    parts = [as_bound(f"schedules[{i}]", s) for i, s in enumerate(listed("schedules", schedules))]
+    parts = [as_node(f"schedules[{i}]", s) for i, s in enumerate(listed("schedules", schedules))]
     if not parts:
         raise ValueError("schedules must not be empty.")
     starts = not_decreasing("boundaries", boundaries)
@@ -52,70 +52,9 @@ def join_schedules(schedules: Sequence[Operand], boundaries: Sequence[Count]) ->
 
 
 @factory
-def warmup(schedule: Operand, steps: Count, init: Number = 0.0, *, shape: str = "linear", k: Number = 1.0) -> Bound:
-    r"""Goes up to a schedule's first rate, then runs the schedule.
-
-    .. math::
-        \eta(t) = \begin{cases}
-        \mathrm{init} \cdot s(x) + \mathrm{schedule}(0) (1 - s(x)), \quad
-        x = (t / \mathrm{steps})^k & t < \mathrm{steps} \\
-        \mathrm{schedule}(t - \mathrm{steps}) & t \ge \mathrm{steps}
-        \end{cases}
-
-    Args:
-        schedule: A schedule, a plain function of the step, or a number. It counts its steps from the end of the warmup.
-        steps: Steps of the warmup, at least 0; none is the schedule itself.
-        init: The rate at step 0.
-        shape: Of the way up: ``"linear"``, ``"cosine"``, ``"sqrt"``, ``"rex"`` or ``"exponential"``.
-        k: Above 0: the progress x is raised to it. The higher, the longer the rate stays near ``init``.
-
-    Returns:
-        A schedule, float32, of the shape of the step.
-
-    Raises:
-        ValueError: If ``steps`` is not a whole number >= 0, ``init`` is not finite, the shape is unknown or ``k`` is
-            not above 0.
-        TypeError: If an argument is of the wrong kind.
-
-    Source: Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour", 2017.
-
-    Example:
-        >>> import mlx.core as mx
-        >>> from mlxsched_compiled import cosine_decay, warmup
-        >>> warmup(cosine_decay(1, 10), 4)(mx.array([0, 1, 4, 9, 14, 1000]))
-        array([0, 0.25, 1, 0.5, 0, 0], dtype=float32)
-    """
-    after, steps = as_bound("schedule", schedule), count("steps", steps, at_least=0)
-    init, shape = finite("init", init), one_of("shape", shape, SHAPES)
-    return warmed(after, steps, init, rate_at(after, 0), shape, positive("k", k))
-
-
-def warmed(after: Bound, steps: Count, init: Number, peak: Number, shape: str = "linear", k: Number = 1.0) -> Bound:
-    """A ramp from ``init`` to ``peak``, then ``after``."""
-    if not isinstance(steps, mx.array) and steps == 0:
-        return after
-    up = ramp(init, peak, steps, shape, k=k)
-    if isinstance(up.structure, Compound):  # whose coefficients are in another order
-        return joined([up, after], [steps])
-    return composite(_Warmed(up.structure), [after], *up.state)
-
-
-class _Warmed(Structure):
-    """A ramp up, and from its last step on the part: their join, with a coefficient fewer."""
-
-    def __init__(self, up: RateFunction) -> None:
-        self.up = up
-
-    def __call__(
-        self, step: mx.array, parts: list[Part], init: mx.array, end: mx.array, steps: mx.array, *shape: mx.array
-    ) -> mx.array:
-        return mx.where(step < steps, self.up(step, init, end, steps, *shape), parts[0](step - steps))
-
-
-@factory
 def cooldown(
     schedule: Operand, start: Count, steps: Count, end: Number = 0.0, *, shape: str = "sqrt", k: Number = 1.0
-) -> Bound:
+) -> Node:
     r"""Runs a schedule, and from ``start`` on goes down to ``end``: turns a run under way into a finished one.
 
     .. math::
@@ -148,21 +87,29 @@ def cooldown(
         >>> cooldown(constant(1), 50, 100)(mx.array([0, 50, 51, 75, 150, 1000]))
         array([1, 1, 0.9, 0.5, 0, 0], dtype=float32)
     """
-    before, start = as_bound("schedule", schedule), count("start", start, at_least=0)
-    steps, end = count("steps", steps), finite("end", end)
-    return cooled(before, start, steps, end, one_of("shape", shape, SHAPES), positive("k", k))
+    before, start = as_node("schedule", schedule), count("start", start, at_least=0)
+    end, steps = finite("end", end), count("steps", steps)
+    down = ramp(0.0, end, steps, one_of("shape", shape, SHAPES), k=positive("k", k))
+    return Node(CooledDown(down.structure.rate), end, before, start, *down.state[2:])
 
 
-def cooled(before: Bound, start: Count, steps: Count, end: Number, shape: str, k: Number) -> Bound:
-    """``before``, and from ``start`` on a ramp from its rate there to ``end``."""
-    down = ramp(rate_at(before, start), end, steps, shape, k=k)
-    if not isinstance(start, mx.array) and start == 0:
-        return down
-    return joined([before, down], [start])
+@dataclass(frozen=True)
+class CooledDown:
+    """The rate of a child that from ``start`` on stands still, times a ramp ``down`` from there."""
+
+    down: Ramp | BentRamp
+
+    def __call__(
+        self, step: mx.array, end: mx.array, child: Child, start: mx.array, steps: mx.array, *own: mx.array
+    ) -> mx.array:
+        """The child, times s, and end · (1 - s)"""
+        before = mx.minimum(step, start)
+        remaining, gone = self.down.weights_at(step - before, steps, *own)
+        return end * gone + remaining * child(before)
 
 
 @factory
-def clip(schedule: Operand, low: Number | None = None, high: Number | None = None) -> Bound:
+def clip(schedule: Operand, low: Number | None = None, high: Number | None = None) -> Node:
     r"""A schedule that goes no lower than ``low`` and no higher than ``high``.
 
     .. math:: \eta(t) = \min(\max(\mathrm{schedule}(t), \mathrm{low}), \mathrm{high})
@@ -191,11 +138,16 @@ def clip(schedule: Operand, low: Number | None = None, high: Number | None = Non
     high = math.inf if high is None else finite("high", high)
     if isinstance(low, float) and isinstance(high, float) and low > high:
         raise ValueError(f"low must be at most high, but got {low} and {high}.")
-    return clipped(as_bound("schedule", schedule), low, high)
+    return Node(within, as_node("schedule", schedule), low, high)
+
+
+def within(step: mx.array, child: Child, low: mx.array, high: mx.array) -> mx.array:
+    """min(max(child, low), high)"""
+    return mx.minimum(mx.maximum(child(step), low), high)
 
 
 @factory
-def delay(schedule: Operand, steps: Count) -> Bound:
+def delay(schedule: Operand, steps: Count) -> Node:
     r"""A schedule that holds its first rate for ``steps`` steps and then runs.
 
     .. math:: \eta(t) = \mathrm{schedule}(\max(t - \mathrm{steps}, 0))
@@ -219,20 +171,16 @@ def delay(schedule: Operand, steps: Count) -> Bound:
         >>> delay(linear_schedule(1, 0, 2), 3)(mx.arange(6))
         array([1, 1, 1, 1, 0.5, 0], dtype=float32)
     """
-    return delayed(as_bound("schedule", schedule), count("steps", steps, at_least=0))
+    return Node(delayed, as_node("schedule", schedule), count("steps", steps, at_least=0))
 
 
-def delayed(part: Bound, steps: Count) -> Bound:
-    """The part, its first rate held for so many steps before."""
-    return composite(_delayed, [part], steps)
-
-
-def _delayed(step: mx.array, parts: list[Part], steps: mx.array) -> mx.array:
-    return parts[0](mx.maximum(step, steps) - steps)
+def delayed(step: mx.array, child: Child, steps: mx.array) -> mx.array:
+    """child(max(t, steps) - steps)"""
+    return child(mx.maximum(step, steps) - steps)
 
 
 @factory
-def skip(schedule: Operand, steps: Count) -> Bound:
+def skip(schedule: Operand, steps: Count) -> Node:
     r"""A schedule without its first ``steps`` steps: to go on where a run without a saved optimizer state stopped.
 
     .. math:: \eta(t) = \mathrm{schedule}(t + \mathrm{steps})
@@ -256,17 +204,16 @@ def skip(schedule: Operand, steps: Count) -> Bound:
         >>> skip(linear_schedule(1, 0, 4), 1)(mx.arange(5))
         array([0.75, 0.5, 0.25, 0, 0], dtype=float32)
     """
-    steps = count("steps", steps, at_least=0)
-    last = ~steps  # as uint64 2**64 - 1 - steps: beyond that step the sum would wrap
-    return composite(_skipped, [as_bound("schedule", schedule)], steps, last)
+    return Node(skipped, as_node("schedule", schedule), count("steps", steps, at_least=0))
 
 
-def _skipped(step: mx.array, parts: list[Part], steps: mx.array, last: mx.array) -> mx.array:
-    return parts[0](mx.minimum(step, last) + steps)
+def skipped(step: mx.array, child: Child, steps: mx.array) -> mx.array:
+    """child(t + steps); beyond 2^64 - 1 - steps the sum would wrap"""
+    return child(mx.minimum(step, ~steps) + steps)
 
 
 @factory
-def staircase(schedule: Operand, every: Count) -> Bound:
+def staircase(schedule: Operand, every: Count) -> Node:
     r"""A schedule that changes every ``every`` steps only.
 
     .. math:: \eta(t) = \mathrm{schedule}(\lfloor t / \mathrm{every} \rfloor \cdot \mathrm{every})
@@ -290,15 +237,16 @@ def staircase(schedule: Operand, every: Count) -> Bound:
         >>> staircase(linear_schedule(1, 0, 4), 2)(mx.arange(6))
         array([1, 1, 0.5, 0.5, 0, 0], dtype=float32)
     """
-    return composite(_every, [as_bound("schedule", schedule)], count("every", every))
+    return Node(held, as_node("schedule", schedule), count("every", every))
 
 
-def _every(step: mx.array, parts: list[Part], every: mx.array) -> mx.array:
-    return parts[0](step // every * every)
+def held(step: mx.array, child: Child, every: mx.array) -> mx.array:
+    """child(⌊t / every⌋ every)"""
+    return child(step // every * every)
 
 
 @factory
-def repeat(schedule: Operand, period: Count) -> Bound:
+def repeat(schedule: Operand, period: Count) -> Node:
     r"""A schedule whose first ``period`` steps come again and again.
 
     .. math:: \eta(t) = \mathrm{schedule}(t \bmod \mathrm{period})
@@ -322,30 +270,9 @@ def repeat(schedule: Operand, period: Count) -> Bound:
         >>> repeat(linear_schedule(1, 0, 4), 2)(mx.arange(6))
         array([1, 0.75, 1, 0.75, 1, 0.75], dtype=float32)
     """
-    return repeated(as_bound("schedule", schedule), count("period", period))
+    return Node(repeated, as_node("schedule", schedule), count("period", period))
 
 
-def repeated(part: Bound, period: Count) -> Bound:
-    """The first ``period`` steps of the part, again and again."""
-    return composite(_repeated, [part], period)
-
-
-def _repeated(step: mx.array, parts: list[Part], period: mx.array) -> mx.array:
-    return parts[0](step % period)
-
-
-def finely(part: Bound, ticks: Count, last: Count, midway: Count = 0) -> Bound:
-    """The part, a step being so many of its ticks, so that what starts between two steps starts on a whole one.
-
-    Nothing changes after step ``last``. Step 0 may be ``midway``, so many ticks after the part's start.
-    """
-    if isinstance(midway, int) and midway == 0:
-        return composite(_fine, [part], ticks, last)
-    return composite(_fine, [part], ticks, last, midway)
-
-
-def _fine(
-    step: mx.array, parts: list[Part], ticks: mx.array, last: mx.array, midway: mx.array | None = None
-) -> mx.array:
-    tick = mx.minimum(step, last) * ticks
-    return parts[0](tick if midway is None else tick + midway)
+def repeated(step: mx.array, child: Child, period: mx.array) -> mx.array:
+    """child(t mod period)"""
+    return child(step % period)
