@@ -1,4 +1,4 @@
-"""A function that looks at the step is sent to ``tabulate``, wherever it stands, and one that looks at a number is not."""
+"""A function that looks at the step is sent to ``tabulate``, wherever it stands; one that looks at a number is not."""
 
 from __future__ import annotations
 
@@ -192,6 +192,7 @@ def raises_its_own(step: mx.array) -> Any:
 
 @pytest.mark.parametrize("step", [3, mx.arange(3)], ids=["one", "three"])
 def test_other_errors_of_a_function_stay_as_they_are(step: Any) -> None:
-    for schedule in (Schedule(raises_its_own), 2 * Schedule(raises_its_own), ours.warmup(raises_its_own, 3)):
+    places: list[Callable[[Any], Schedule]] = [Schedule, lambda f: 2 * Schedule(f), lambda f: ours.warmup(f, 3)]
+    for place in places:
         with pytest.raises(ValueError, match=r"^no rate before breakfast$"):
-            schedule(step)
+            place(raises_its_own)(step)
