@@ -358,6 +358,11 @@ TABLE: dict[str, Row] = {
         kernels=2,
         bad={"k": [0, -1]},
     ),
+    "warmup, shape and k": Row(
+        lambda m, p: m.warmup(m.inverse_sqrt_decay(p, _n(p)), _n(p, 50), p / 7, shape="rex", k=1.5 + p),
+        kernels=2,
+        bad={"k": [0, -1], "shape": _STEEP},
+    ),
     "warmup_cosine_decay": Row(
         lambda m, p: m.warmup_cosine_decay(p, _n(p, 10), _n(p), init=p / 9, end=p / 8),
         zero="warmup_steps",
