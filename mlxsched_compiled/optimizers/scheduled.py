@@ -31,6 +31,7 @@ from .state import (
     scheduler_of,
     store_leaves,
     unfollow,
+    without_leaves,
 )
 from .weak_scalar import WeakScalar
 
@@ -289,11 +290,9 @@ class _Scheduled:
         return f"scheduled({', '.join(words)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        its, state = self._hyperparameters, self._state
+        its = self._hyperparameters
         attributes = {name: value for name, value in vars(self).items() if name != "_hyperparameters"}
-        attributes["_schedulers"] = dict(self._schedulers)
-        if isinstance(state, dict):
-            attributes["_state"] = {name: value for name, value in state.items() if name != "schedules"}
+        attributes |= {"_schedulers": dict(self._schedulers), "_state": without_leaves(self._state)}
         return _copied, (its.optimizer_class, its.names, its.arguments, attributes)
 
 

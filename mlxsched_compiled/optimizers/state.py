@@ -37,6 +37,11 @@ class ScheduleList:
         self.elements = elements
 
     @property
+    def schedules(self) -> list[Schedule]:
+        """Those among the elements."""
+        return [element for element in self.elements if isinstance(element, Schedule)]
+
+    @property
     def state(self) -> list[list[Any]]:
         """The leaves of each, none of a number."""
         return [element.state if isinstance(element, Schedule) else [] for element in self.elements]
@@ -68,7 +73,10 @@ def schedules_of(optimizers: Iterable[Any]) -> Iterator[Schedule]:
     """The schedules that optimizers follow."""
     for optimizer in optimizers:
         for scheduler in getattr(optimizer, "_schedulers", {}).values():
-            yield from (each for each in _elements(scheduler) if isinstance(each, Schedule))
+            if isinstance(scheduler, ScheduleList):
+                yield from scheduler.schedules
+            elif isinstance(scheduler, Schedule):
+                yield scheduler
 
 
 def has_leaves(schedulers: dict[str, Any]) -> bool:
@@ -101,6 +109,14 @@ def store_leaves(schedulers: dict[str, Any], state: Any) -> None:
         if isinstance(before, dict) and _CHANGES in before:  # what is traced for an earlier change is not for the next
             leaves[_CHANGES] = before[_CHANGES]
         state[_LEAVES] = leaves
+
+
+def without_leaves(state: Any) -> Any:
+    """A state as it is copied: its schedules are copied for themselves."""
+    if not isinstance(state, dict) or _LEAVES not in state:
+        return state
+    changes = {name: array for name, array in state[_LEAVES].items() if name == _CHANGES}
+    return {**state, _LEAVES: changes}
 
 
 def load(schedulers: dict[str, Any], state: Any) -> None:
