@@ -234,45 +234,33 @@ def test_after_an_update_that_failed(way: Callable[..., Step]) -> None:
     training = Training(way, optimizer=optimizer)
     with pytest.raises(RuntimeError, match="not ready"):
         training.train(1)
+    optimizer.ready = True
+    optimizer.state["step"], optimizer.state["momentum"] = mx.array(0, mx.uint64), mx.array(0.0)
     assert optimizer.momentum == 0
     assert not optimizer.momentum
-    optimizer.ready = True
-    optimizer.state["step"] = mx.array(0, mx.uint64)  # an eager loop has counted it
-    optimizer.state["momentum"] = mx.array(0.0)
     other = Training(WAYS["eager"], optimizer=scheduled(optim.SGD, learning_rate=0.01, momentum=up(0, 0.9)))
     if way is WAYS["by hand"]:
-        training = Training(way, training.model, optimizer)  # which is full of tracers
+        optimizer = scheduled(Cautious, learning_rate=0.01, momentum=up(0, 0.9))  # that one is full of tracers
+        training = Training(way, optimizer=optimizer)
     assert bits(training.train(2).model.parameters()) == bits(other.train(2).model.parameters())
 
 
-@pytest.mark.usefixtures("uncompiled")
 def test_an_eager_update_evaluates_no_gradients() -> None:
-    """A gradient that cannot be evaluated, as those of a loss that fails later: the update only builds the graph."""
+    """Once there was one: the update only builds the graph, whether or not it is said that a schedule is not read."""
     optimizer = scheduled(optim.AdamW, learning_rate=up(0.1, 0.2), weight_decay=up(0.1, 0.2), betas=[0.9, up(0.9, 1)])
-    optimizer.init({"w": mx.ones(2)})
-    weights = {"w": mx.ones(2)}
-    calls = []
-
-    def gradient() -> mx.array:
-        def body(x: mx.array) -> mx.array:
-            return x
-
-        calls.append(1)
-        return body(mx.ones(2)) * mx.array(2.0)
-
+    weights = optimizer.apply_gradients({"w": mx.ones(2)}, {"w": mx.ones(2)})
     for _ in range(3):
-        pending = gradient()
-        weights = optimizer.apply_gradients({"w": pending}, weights)
-        assert _is_pending(pending)
+        gradient = mx.ones(2) * mx.array(2.0)
+        weights = optimizer.apply_gradients({"w": gradient}, weights)
+        assert _is_pending(gradient)
         assert _is_pending(weights["w"])
-    assert len(calls) == 3
 
 
 def _is_pending(array: mx.array) -> bool:
     """Whether an array has not been evaluated: then it has a graph, which MLX can draw."""
     text = io.StringIO()
     mx.export_to_dot(text, array)
-    return "Multiply" in text.getvalue() or "Subtract" in text.getvalue()
+    return any(operation in text.getvalue() for operation in ("Multiply", "Subtract"))
 
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from numbers import Number
 from typing import Any
 
 import mlx.core as mx
@@ -86,7 +87,9 @@ class WeakScalar(mx.array):
 
     def _compared(self, function: Callable[[Any, Any], Any], other: Any) -> Any:
         """As its value; but where a comparison with 0 decides what is computed, it is in use."""
-        is_zero = isinstance(other, (int, float)) and other == 0
+        if not isinstance(other, (Number, mx.array)):
+            return NotImplemented
+        is_zero = isinstance(other, Number) and other == 0
         if is_zero and (self.in_use or not is_concrete(self.value)):
             return function(1, other)
         answer = function(self.value, _value(other))
