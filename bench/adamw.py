@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,11 +11,11 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 from formulas import INIT, LIFE
+from mlx.utils import tree_map
 from training import Call, by_hand, queue, whole_step
 
 import mlxsched_compiled
 from mlxsched_compiled import compiled_step, compiled_update, scheduled
-from mlxsched_compiled.core.kernels import kernels
 
 COUNTS = {1: "weight decay", 2: "rate, weight decay", 3: "rate, weight decay, beta"}
 """What is on a schedule, by how many."""
@@ -45,9 +46,15 @@ def numbers(count: int, step: int) -> Arguments:
     return {name: number(value) for name, value in arguments(formulas, count).items()}
 
 
-def gradients() -> dict[str, mx.array]:
-    """Those that an update of the layer is given."""
-    ones = {"weight": mx.ones((8, 8)), "bias": mx.ones(8)}
+def layers(count: int) -> nn.Module:
+    """A model of so many layers of 8x8."""
+    mx.random.seed(0)
+    return nn.Linear(8, 8) if count == 1 else nn.Sequential(*[nn.Linear(8, 8) for _ in range(count)])
+
+
+def gradients(model: nn.Module) -> Any:
+    """Those that an update of the model is given."""
+    ones = tree_map(mx.ones_like, model.trainable_parameters())
     mx.eval(ones)
     return ones
 
@@ -58,13 +65,21 @@ def loss(model: nn.Module, x: mx.array) -> mx.array:
 
 
 class Scheduled:
-    """Updates, or whole steps, of one 8x8 layer, so that the schedules are as large a part as they can be."""
+    """Updates, or whole steps, of 8x8 layers: of one, the schedules are as large a part as they can be."""
 
-    def __init__(self, kind: str, count: int, *, is_by_hand: bool) -> None:
-        mx.random.seed(0)
-        self.model = nn.Linear(8, 8)
+    def __init__(
+        self,
+        kind: str,
+        count: int,
+        *,
+        is_by_hand: bool,
+        depth: int = 1,
+        make: Callable[..., Any] | None = None,
+    ) -> None:
+        self.model = layers(depth)
         given = arguments(mlxsched_compiled, count)
-        self.optimizer: Any = scheduled(optim.AdamW, **given) if count else optim.AdamW(**given)
+        make = make or partial(scheduled, optim.AdamW)
+        self.optimizer: Any = make(**given) if count else optim.AdamW(**given)
         call: Call = partial(self.optimizer.update, self.model)
         if kind == STEP:
             call = whole_step(loss, self.model, call)
@@ -74,12 +89,10 @@ class Scheduled:
             call = compiled_step(loss, self.model, self.optimizer)
         else:
             call = compiled_update(self.model, self.optimizer)
-        batch = mx.ones((4, 8)) if kind == STEP else gradients()
+        batch = mx.ones((4, 8)) if kind == STEP else gradients(self.model)
         self._queue = partial(queue, call, batch, self.model, self.optimizer)
-        mx.eval(self._queue(1))
-        _, *states = self._queue(1)
-        self.kernels = len(kernels(states))
-        mx.eval(states)
+        for _ in range(2):
+            mx.eval(self._queue(1))
 
     def __call__(self) -> list[Any]:
         """A round."""

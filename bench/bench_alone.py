@@ -16,7 +16,7 @@ from formulas import INIT, LIFE, Numbers
 from measure import Row, Turns
 
 import mlxsched_compiled
-from mlxsched_compiled.core.kernels import kernels
+from tests.kernels import kernels
 
 CALLS = 200
 FLOOR, EAGER, COMPILED, PYTHON, OURS = "floor", "mlx eager", "mlx compiled", "python float", "ours"

@@ -16,7 +16,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import pytest
-from adamw import CALLS, COUNTS, ROUNDS, UPDATE, Arguments, Scheduled, gradients, numbers
+from adamw import CALLS, COUNTS, ROUNDS, UPDATE, Arguments, Scheduled, gradients, layers, numbers
 from measure import Row, Times, Turns, fresh
 from training import Call, queue
 
@@ -31,12 +31,11 @@ class Set:
     """Updates of the same layer, before each of which attributes are set to the next numbers."""
 
     def __init__(self, compiler: Callable[[nn.Module, Any], Call], each: Iterable[Arguments]) -> None:
-        mx.random.seed(0)
-        self.model = nn.Linear(8, 8)
+        self.model = layers(1)
         self._optimizer = optim.AdamW(**numbers(0, 0))
         self._update = compiler(self.model, self._optimizer)
         self._each = iter(each)
-        self._gradients = gradients()
+        self._gradients = gradients(self.model)
 
     def __call__(self, calls: int = CALLS) -> list[Any]:
         """A round."""

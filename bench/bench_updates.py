@@ -18,7 +18,7 @@ from training import OPTIMIZERS, by_hand, queue
 
 import mlxsched_compiled
 from mlxsched_compiled import compiled_update
-from mlxsched_compiled.core.kernels import nodes
+from tests.kernels import nodes
 
 CALLS = 100
 START = mx.array(6 * LIFE // 10, mx.uint64)

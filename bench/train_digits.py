@@ -18,7 +18,7 @@ import numpy as np
 from digits import ALL, BASE, BATCH, OPTIMIZERS, Batch, Run, load, shuffled, suggested_peak
 from measure import Times, fresh, markdown
 
-from mlxsched_compiled.core.kernels import kernels
+from tests.kernels import kernels
 
 
 def train(runs: dict[str, Run], images: mx.array, digits: mx.array, epochs: int) -> None:

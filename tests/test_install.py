@@ -384,12 +384,15 @@ def test_several_optimizers() -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_an_assigned_rate_lasts_for_no_step_as_ever() -> None:
+def test_an_assigned_rate_lasts() -> None:
     optimizer = optim.SGD(optim.cosine_decay(0.5, 100))
     optimizer.learning_rate = 7.0
     assert optimizer.learning_rate.item() == 7
     optimizer.update(Weight(), {"w": ONE})
-    assert optimizer.learning_rate.item() == 0.5
+    assert optimizer.learning_rate.item() == 7
+    optimizer.learning_rate = optim.cosine_decay(0.5, 100)
+    optimizer.update(Weight(), {"w": ONE})
+    assert optimizer.learning_rate.item() == ours.cosine_decay(0.5, 100)(1).item()
 
 
 @pytest.mark.usefixtures("installed")

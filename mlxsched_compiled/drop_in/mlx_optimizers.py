@@ -1,52 +1,70 @@
-"""MLX's own optimizers, which carry the coefficients of their schedules as those made by ``scheduled`` do."""
+"""MLX's own optimizers, which treat their learning rate as those made by ``scheduled`` do.
+
+The leaves of its schedule stand in their state, what is assigned to it counts from then on, and steps are counted in
+uint64 whatever type they were loaded in.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import mlx.core as mx
 from mlx.optimizers import Optimizer
 
-from ..core.schedule import Schedule
-from ..optimizers.carried import carry, check_names
+from ..optimizers.state import as_count, check_names, follow, has_leaves, load, store_leaves, unfollow
 from .replacements import NOTHING, Replacements
 
 
 def install(replacements: Replacements) -> None:
-    """Has optimizers carry coefficients from when they are made, wherever their state comes from."""
+    """Has optimizers do so from when they are made, wherever their state comes from."""
     for name, wrapper in _WRAPPERS.items():
         replacements.wrap(Optimizer, name, wrapper)
-
-
-def _carries(optimizer: Any) -> bool:
-    return any(isinstance(scheduler, Schedule) for scheduler in optimizer._schedulers.values())
 
 
 def _made(maybe_schedule: Callable[..., None]) -> Callable[..., None]:
     def wrapped(self: Any, name: str, param: Any) -> None:
         maybe_schedule(self, name, param)
-        if _carries(self):
-            carry(self._schedulers, self._state)
+        if has_leaves(self._schedulers):
+            store_leaves(self._schedulers, self._state)
 
     return wrapped
 
 
 def _initialized(init: Callable[..., None]) -> Callable[..., None]:
     def wrapped(self: Any, parameters: dict[str, Any]) -> None:
-        if _carries(self):
+        if has_leaves(self._schedulers):
             check_names(parameters, {"schedules"})
         init(self, parameters)
 
     return wrapped
 
 
-def _assigned(state: property) -> property:
-    def wrapped(self: Any, state_: dict[str, Any]) -> None:
-        if _carries(self):
-            carry(self._schedulers, state_)
+def _state(state: property) -> property:
+    def assign(self: Any, state_: Any) -> None:
+        if has_leaves(self._schedulers):
+            load(self._schedulers, state_)
         state.__set__(self, state_)
 
-    return state.setter(wrapped)
+    return state.setter(assign)
+
+
+def _learning_rate(learning_rate: property) -> property:
+    def assign(self: Any, value: Any) -> None:
+        if callable(value):
+            follow(self._schedulers, self._state, "learning_rate", value)
+        else:
+            learning_rate.__set__(self, value)  # which refuses what is no number, before anything is changed
+            unfollow(self._schedulers, self._state, "learning_rate")
+
+    return learning_rate.setter(assign)
+
+
+def _step(step: property) -> property:
+    def read(self: Any) -> mx.array:
+        return as_count(step.__get__(self))
+
+    return step.getter(read)
 
 
 def _copied(set_state: Any) -> Callable[..., None]:
@@ -58,8 +76,8 @@ def _copied(set_state: Any) -> Callable[..., None]:
             vars(self).update(named or {})
             for name, value in (slots or {}).items():
                 setattr(self, name, value)
-        if _carries(self):
-            carry(self._schedulers, self._state)
+        if has_leaves(self._schedulers):
+            store_leaves(self._schedulers, self._state)
 
     return wrapped
 
@@ -67,7 +85,9 @@ def _copied(set_state: Any) -> Callable[..., None]:
 _WRAPPERS: dict[str, Callable[[Any], Any]] = {
     "_maybe_schedule": _made,
     "init": _initialized,
-    "state": _assigned,
+    "state": _state,
+    "learning_rate": _learning_rate,
+    "step": _step,
     "__setstate__": _copied,
 }
-"""What is made of the methods of ``Optimizer``."""
+"""What is made of the attributes of ``Optimizer``."""
