@@ -15,9 +15,9 @@ import mlx.optimizers as optim
 import pytest
 
 import mlxsched_compiled as ours
-from mlxsched_compiled.core.data import as_data
-from .kernels import nodes
+from mlxsched_compiled.core.runtime_inputs import runtime_inputs
 
+from .kernels import nodes
 from .measuring import libraries, requires_compile, run
 from .test_training_kernels import ONE_KERNEL, READS_STEP
 from .training import OPTIMIZERS, Step, by_hand, mse, warm_cosine
@@ -92,9 +92,9 @@ def test_data_are_no_constants_of_a_kernel(tmp_path: Path) -> None:
     """What the package relies on. Should MLX come to treat such arrays in another way, this says so."""
     code = """
         import mlx.core as mx
-        from mlxsched_compiled.core.data import as_data
+        from mlxsched_compiled.core.runtime_inputs import runtime_inputs
         for number in (1.25, 2.5):
-            f = mx.compile(lambda x: x * as_data([mx.array(number)])[0] + x)
+            f = mx.compile(lambda x: x * runtime_inputs([mx.array(number)])[0] + x)
             print(f(mx.array(2.0)).item(), f(mx.array(3.0)).item())
     """
     assert run(code, tmp_path).split() == ["4.5", "6.75", "7.0", "10.5"]
@@ -139,7 +139,7 @@ EVALUATIONS: dict[str, Callable[[list[mx.array]], None]] = {
 def test_data_are_read_whole_however_they_are_evaluated(evaluate: Callable[[list[mx.array]], None]) -> None:
     numbers = [mx.array(0.1 * k) for k in range(20)]
     after = _busy() * 0  # so that they are waited for
-    read = [data + after for data in as_data(numbers)]
+    read = [data + after for data in runtime_inputs(numbers)]
     evaluate(read)
     assert [array.item() for array in read] == [number.item() for number in numbers]
 

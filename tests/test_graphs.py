@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import mlxsched_compiled as ours
-from .kernels import kernels
 
 from . import oracle
+from .kernels import kernels
 from .measuring import Counted, libraries, requires_compile, run, traces, uncompiled
 from .schedules import TABLE, TYPICAL, Row, each, join
 

@@ -16,10 +16,8 @@ import pytest
 
 import mlxsched_compiled as ours
 from mlxsched_compiled import Schedule
-from mlxsched_compiled.core import graph as _graph
-from .kernels import kernels
-from mlxsched_compiled.core.rates import functions_in
 
+from .kernels import kernels
 from .measuring import requires_compile, uncompiled
 from .tiny import ONE, Weight, linear, weight
 from .training import bits, by_hand, by_update, eager
@@ -132,22 +130,6 @@ def test_a_thousand_dropped_closures_are_gone() -> None:
     gc.collect()
     assert sum(reference() is not None for reference in alive) == 0
     assert kept(10).item() == 0.5
-
-
-@pytest.mark.usefixtures("uncompiled")
-def test_a_rate_is_forgotten_while_another_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Garbage is collected at any time."""
-    dropped = [Schedule(_closure(Big())) for _ in range(4)]
-    for schedule in dropped:
-        schedule(1)
-    one = dropped.pop()
-
-    def collecting(rate: Any) -> Any:
-        dropped.clear()
-        return functions_in(rate)
-
-    monkeypatch.setattr(_graph, "functions_in", collecting)
-    del schedule, one  # an error in what follows is a warning, and so fails
 
 
 def test_a_dropped_step_lets_go_of_all_that_it_trained() -> None:

@@ -6,7 +6,6 @@ plateau.json, which make_plateau.py makes, holds what PyTorch did.
 from __future__ import annotations
 
 import copy
-import io
 import json
 import pickle
 from collections.abc import Callable
@@ -79,26 +78,6 @@ def test_what_is_no_number_is_refused(metric: Any, error: type[Exception]) -> No
 def test_what_takes_no_metrics_says_so() -> None:
     with pytest.raises(TypeError, match=r"cosine_decay.* takes no metrics"):
         ours.cosine_decay(0.1, 100).observe(1.0)
-
-
-def _graph(*arrays: mx.array) -> str:
-    file = io.StringIO()
-    mx.export_to_dot(file, *arrays)
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("make", [lambda s: s, lambda s: 2 * ours.warmup(s, 5)], ids=["alone", "within another"])
-def test_observing_waits_for_nothing(make: Callable[[Schedule], Schedule]) -> None:
-    inner = _plateau()
-    whole = make(inner)
-    _lowered(whole)
-    mx.eval(inner.state, whole.state)
-    metric = mx.arccos(mx.array(0.5))  # an operation that nothing else here computes
-    inner.observe(metric)
-    assert "ArcCos" in _graph(metric), "not evaluated: an evaluated array has no graph"
-    assert "ArcCos" in _graph(*whole.state)
-    mx.eval(metric)
-    assert "ArcCos" not in _graph(metric)
 
 
 WHOLES: dict[str, Callable[[Any], Schedule]] = {

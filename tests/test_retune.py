@@ -18,7 +18,7 @@ from mlxsched_compiled import Schedule
 from .measuring import Counted, requires_compile, run, traces
 from .schedules import FACTORIES, TYPICAL, Row, call_of, each
 from .test_calls import power_law
-from .training import WAYS, Step, Training, bits, by_hand, capturing, mse, warm_cosine, with_all_ways
+from .training import WAYS, Step, Training, bits, by_hand, capturing, flat, mse, warm_cosine, with_all_ways
 
 CURVE = mx.arange(120)
 
@@ -87,7 +87,7 @@ def test_no_kernel_is_built(tmp_path: Path) -> None:
 
 def _is_like(schedule: Schedule, other: Schedule) -> bool:
     """Whether one graph computes both."""
-    types = [[(c.shape, c.dtype) for c in each.state] for each in (schedule, other)]
+    types = [[(name, c.shape, c.dtype) for name, c in flat(each.state)] for each in (schedule, other)]
     return schedule.structure == other.structure and types[0] == types[1]
 
 

@@ -14,8 +14,8 @@ import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
 import mlxsched_compiled as ours
-from .kernels import kernels
 
+from .kernels import kernels
 from .measuring import requires_compile
 from .schedules import TYPICAL, join
 from .test_graphs import JOINED

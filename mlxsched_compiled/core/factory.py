@@ -7,6 +7,7 @@ from functools import wraps
 from typing import ParamSpec
 
 from .call import Call
+from .checks import nearest
 from .node import Node
 from .schedule import Schedule
 
@@ -25,7 +26,15 @@ def factory(make: Callable[P, Node]) -> Callable[P, Schedule]:
 
     @wraps(make)
     def called(*args: P.args, **kwargs: P.kwargs) -> Schedule:
-        made = make(*args, **kwargs)
+        try:
+            made = make(*args, **kwargs)
+        except TypeError:
+            if unknown := [name for name in kwargs if name not in names]:
+                known = ", ".join(names)
+                raise TypeError(
+                    f"{make.__name__} has no argument {unknown[0]!r}.{nearest(unknown[0], names)} It has {known}."
+                ) from None
+            raise
         given = {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
         # In the order of the signature, and apart from lists that their owner may change.
         arguments = {n: list(given[n]) if isinstance(given[n], list) else given[n] for n in names}

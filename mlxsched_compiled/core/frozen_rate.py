@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import FrameType
 from typing import Any
 from warnings import warn
 from weakref import WeakSet
@@ -24,10 +25,11 @@ def traced_update() -> Any:
     within each other, such as that of a ``MultiOptimizer`` and of one of its own, it is the outer one.
     """
     optimizer, gradients = None, None
-    frame = sys._getframe()
-    while frame := frame.f_back:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
         if frame.f_code in _UPDATES:
             optimizer, gradients = frame.f_locals["self"], frame.f_locals["gradients"]
+        frame = frame.f_back
     return None if is_concrete(gradients) else optimizer
 
 

@@ -84,7 +84,8 @@ class Node:
 
     def __init__(self, rate: Rate, *arguments: float | int | mx.array | Node) -> None:
         self.children = [argument for argument in arguments if isinstance(argument, Node)]
-        self.structure = Structure(rate, tuple(a.structure if isinstance(a, Node) else None for a in arguments))
+        children = tuple(a.structure if isinstance(a, Node) else None for a in arguments)
+        self.structure: Structure = Structure(rate, children)
         self._state: State = [a._state if isinstance(a, Node) else as_leaf(a) for a in arguments]
         self.frozen = ""
         """Why the leaves may not change any more; empty if they may."""
@@ -124,8 +125,7 @@ class MutableRate(ABC):
 
 def mutable_nodes(node: Node) -> list[tuple[Node, MutableRate]]:
     """The nodes of a tree whose first leaves change without ``retune``, with their rates."""
-    nodes = [(each, each.structure.rate) for each in node.tree()]
-    return [(each, rate) for each, rate in nodes if isinstance(rate, MutableRate)]
+    return [(each, rate) for each in node.tree() if isinstance(rate := each.structure.rate, MutableRate)]
 
 
 Operand: TypeAlias = "Node | Callable[[mx.array], Any] | Number"

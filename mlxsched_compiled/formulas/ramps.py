@@ -21,7 +21,7 @@ from ..core.node import Node, Rate, fusion_barrier
 from .powers import power_law, residue
 
 _LEAST = 1e-30  # below any weight of a step, and above 0, whose logarithm is not finite
-_NEVER = -1e30  # the logarithm of what is 0 in float32, raised to any power
+_ENDLESS = 1e30  # an exponent with which anything below 1 is 0
 
 Weights = Callable[..., tuple[mx.array, mx.array]]
 """``weights(left, done, steps, *own)``, the three in float32: s and 1 - s."""
@@ -45,7 +45,7 @@ def sqrt(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.
 
 def rex(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.array]:
     """s = (1 - x) / (1 - x/2)"""
-    both = left + steps
+    both = steps + steps - done
     return 2 * left / both, done / both
 
 
@@ -144,9 +144,9 @@ class PoweredRamp:
         self, step: mx.array, init: mx.array, end: mx.array, steps: mx.array, power: mx.array, *own: mx.array
     ) -> mx.array:
         """init · s^power + end · (1 - s^power)"""
-        before, left, done, steps = Counts.at(step, steps)
-        remaining, gone = self.weights(left, done, steps, *own)
-        return _powered(before, left <= done, remaining, gone, init, end, power)
+        before, left, done, all_steps = Counts.at(step, steps)
+        remaining, gone = self.weights(left, done, all_steps, *own)
+        return _powered(before, step + step >= steps, remaining, gone, init, end, power)
 
 
 def _powered(
@@ -159,9 +159,10 @@ def _powered(
     power: mx.array,
 ) -> mx.array:
     """init · s^power + end · (1 - s^power), with s and 1 - s before the last step"""
-    log = mx.where(is_late, mx.log(remaining), mx.log1p(-gone))  # -inf from the last step on
-    gone = -end * mx.expm1(mx.where(before, power, -_NEVER) * log)
-    return gone + mx.power(mx.clip(remaining, _LEAST, 1), power) * mx.where(before, init, 0)
+    remaining = mx.where(before, remaining, _LEAST)
+    log = mx.where(is_late, mx.log(remaining), mx.log1p(-gone))
+    gone = -end * mx.expm1(mx.where(before, power, _ENDLESS) * log)
+    return gone + mx.power(remaining, power) * mx.where(before, init, 0)
 
 
 @dataclass(frozen=True)
@@ -210,7 +211,9 @@ class BentPoweredRamp:
 
 def _bent_apart(step: mx.array, steps: mx.array, k: mx.array, residue: mx.array) -> tuple[mx.array, mx.array]:
     """1 - x^k and x^k, each in a kernel of its own, of a step of its own, so that they share nothing"""
-    return fusion_barrier(_unbent(fusion_barrier(step), fusion_barrier(steps), k)), fusion_barrier(_bent(step, steps, k, residue))
+    return fusion_barrier(_unbent(fusion_barrier(step), fusion_barrier(steps), k)), fusion_barrier(
+        _bent(step, steps, k, residue)
+    )
 
 
 def _unbent(step: mx.array, steps: mx.array, k: mx.array) -> mx.array:
@@ -229,4 +232,4 @@ def _bent(step: mx.array, steps: mx.array, k: mx.array, residue: mx.array) -> mx
 
 def _exponent(done: mx.array, k: mx.array) -> mx.array:
     """k, and at step 0 one that makes 0 of ``_LEAST`` too"""
-    return mx.where(done > 0, k, -_NEVER)
+    return mx.where(done > 0, k, _ENDLESS)

@@ -19,32 +19,23 @@ from ..core.node import Child, Node, State, Structure, constant_rate, fusion_bar
 from ..core.user_rate import UserRate
 
 _FEW = 4
-"""The most segments that are computed one by one..."""
-_ONE_KERNEL = 17
-"""...and the most numbers of these and starts, for what has more does not fit a kernel."""
+"""The most segments that are computed one by one."""
 
 
 def joined(parts: Sequence[Node], starts: Sequence[Count]) -> Node:
     """Each part from its start on, counting its steps from there; the first from step 0 on."""
-    numbers = len(starts) + sum(_size(part.state) for part in parts)
-    if len(parts) <= _FEW and numbers <= _ONE_KERNEL:
-        return _switched(parts, starts)
-    return _in_lanes(parts, starts)
-
-
-def _size(state: State) -> int:
-    return sum(1 if isinstance(each, mx.array) else _size(each) for each in state)
+    return _switched(parts, starts) if len(parts) <= _FEW else _in_lanes(parts, starts)
 
 
 def _switched(parts: Sequence[Node], starts: Sequence[Count]) -> Node:
-    """Of more than two, a join of joins."""
+    """Of more than two, a join of joins of two."""
     if len(parts) == 1:
         return Node(unchanged, parts[0])
-    half = (len(parts) + 1) // 2
-    start = starts[half - 1]
-    before = parts[0] if half == 1 else _switched(parts[:half], starts[: half - 1])
-    after = parts[half] if half == len(parts) - 1 else _switched(parts[half:], [s - start for s in starts[half:]])
-    return Node(switch, before, after, start)
+    if len(parts) == 2:
+        return Node(switch, *parts, *starts)
+    start = starts[1]
+    after = _switched(parts[2:], [later - start for later in starts[2:]]) if len(parts) > 3 else parts[2]
+    return Node(switch_apart, Node(switch, *parts[:2], starts[0]), after, start)
 
 
 def unchanged(step: mx.array, child: Child) -> mx.array:
@@ -55,6 +46,11 @@ def unchanged(step: mx.array, child: Child) -> mx.array:
 def switch(step: mx.array, before: Child, after: Child, start: mx.array) -> mx.array:
     """One child before a step, and from there on the other, which counts its steps from there."""
     return mx.where(step < start, before(step), after(step - start))
+
+
+def switch_apart(step: mx.array, before: Child, after: Child, start: mx.array) -> mx.array:
+    """The same, in two kernels: more than two segments are too much for one."""
+    return mx.where(step < start, fusion_barrier(before(step)), after(step - start))
 
 
 @dataclass(frozen=True)
@@ -71,13 +67,13 @@ class Lanes:
             starts: Of all segments.
             *lengths_and_kinds: For each kind the lengths of its segments, 0 in the lanes of others; then the kinds.
         """
-        lengths, kinds = lengths_and_kinds[: self.kinds], lengths_and_kinds[self.kinds :]
+        lengths, kinds = [*lengths_and_kinds[: self.kinds]], [*lengths_and_kinds[self.kinds :]]
         if step.ndim > 0:
             step = mx.expand_dims(step, -1)
         if step.size > starts.size:  # for each step the lane that it is in, rather than all of them
             lane = mx.sum(step >= starts, axis=-1, keepdims=True) - 1
-            starts, *lengths = (mx.take(each, lane, axis=0) for each in (starts, *lengths))
-            kinds = tuple(kind.taking(lane) for kind in kinds)
+            starts, lengths = _taken(starts, lane), [_taken(length, lane) for length in lengths]
+            kinds = [kind.taking(lane) for kind in kinds]
         since = step - starts
         rate = (since < since).astype(mx.float32)  # 0 in every lane, without a view of one
         for i, (length, kind) in enumerate(zip(lengths, kinds, strict=True)):
@@ -85,6 +81,10 @@ class Lanes:
                 rate, since = fusion_barrier(rate), step - fusion_barrier(starts)
             rate = _in_its_segment(since, length, rate, kind)
         return mx.sum(rate, axis=-1)
+
+
+def _taken(array: mx.array, lanes: mx.array) -> mx.array:
+    return mx.take(array, lanes, axis=0)
 
 
 def _in_its_segment(since: mx.array, length: mx.array, elsewhere: mx.array, child: Child) -> mx.array:
@@ -111,7 +111,8 @@ def _in_lanes(parts: Sequence[Node], starts: Sequence[Count]) -> Node:
     if not kinds:
         laned = Node(constant_rate, 0.0)
     else:
-        ordered = sorted(kinds.values(), key=len)
+        # The deepest last, where MLX begins to fuse: the more whole numbers, the deeper.
+        ordered = [kinds[kind] for kind in sorted(kinds, key=lambda kind: kind[1].count("int"))]
         of_kinds = [_counts([length if i in kind else 0 for i, length in enumerate(lengths)]) for kind in ordered]
         laned = Node(Lanes(len(ordered)), _counts(starts), *of_kinds, *(_stacked(parts, kind) for kind in ordered))
         for kind in ordered:

@@ -90,7 +90,9 @@ def cooldown(
     before, start = as_node("schedule", schedule), count("start", start, at_least=0)
     end, steps = finite("end", end), count("steps", steps)
     down = ramp(0.0, end, steps, one_of("shape", shape, SHAPES), k=positive("k", k))
-    return Node(CooledDown(down.structure.rate), end, before, start, *down.state[2:])
+    rate = down.structure.rate
+    assert isinstance(rate, (Ramp, BentRamp))
+    return Node(CooledDown(rate), end, before, start, *down.state[2:])
 
 
 @dataclass(frozen=True)
