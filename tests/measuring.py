@@ -73,9 +73,9 @@ class Counted:
 @contextmanager
 def traces(schedule: ours.Schedule) -> Iterator[Counted]:
     """Counts how often the Python code of the rate of ``schedule`` runs, whichever schedule it is called for."""
-    structure = schedule.structure
-    code: CodeType = getattr(structure, "__code__", None) or type(structure).__call__.__code__
-    counted = Counted(structure)
+    rate: Any = schedule.structure.rate
+    code: CodeType = getattr(rate, "__code__", None) or type(rate).__call__.__code__
+    counted = Counted(rate)
 
     def profile(frame: FrameType, event: str, argument: object) -> None:
         if event == "call" and frame.f_code is code:

@@ -125,7 +125,8 @@ class MutableRate(ABC):
 
 def mutable_nodes(node: Node) -> list[tuple[Node, MutableRate]]:
     """The nodes of a tree whose first leaves change without ``retune``, with their rates."""
-    return [(each, rate) for each in node.tree() if isinstance(rate := each.structure.rate, MutableRate)]
+    rates: list[tuple[Node, Any]] = [(each, each.structure.rate) for each in node.tree()]
+    return [(each, rate) for each, rate in rates if isinstance(rate, MutableRate)]
 
 
 Operand: TypeAlias = "Node | Callable[[mx.array], Any] | Number"

@@ -432,7 +432,9 @@ def _operation(function: Callable[..., Any], *operands: Operand) -> Schedule:
 
 def _steps(value: Any) -> mx.array:
     """Steps as an array; of a number that is not whole, the whole one below counts, as it does in an array."""
-    if isinstance(value, (list, tuple, range)) or (hasattr(value, "__array__") and getattr(value, "ndim", 0) > 0):
+    if isinstance(value, (list, tuple, range)):
+        return mx.stack([_steps(each) for each in value])
+    if hasattr(value, "__array__") and getattr(value, "ndim", 0) > 0:
         return mx.array(value)
     if is_fractional(value) and math.isfinite(value):
         value = math.floor(value)

@@ -22,15 +22,21 @@ from ..core.node import Node, Rate
 _FRACTION_BITS = 47
 _LN2 = math.log(2) / 2**_FRACTION_BITS
 """The natural logarithm of one unit of p. MLX writes constants into kernels with 7 digits; this one has no more."""
-_MOST = 255.5
+_MOST = 255.99
 """p is at most this: from there on, any rate is 0 in float32 or infinite."""
+_COARSE = 24
+"""A p of one step from which on the last step below that may still leave a rate."""
 
 
 @dataclass(frozen=True)
 class Power:
-    """init · 2^p if it ``grows``, else init · 2^-p, where p is proportional to the step."""
+    """init · 2^p if it ``grows``, else init · 2^-p, where p is proportional to the step.
+
+    It ``is_coarse`` where so few steps are more than a rate lives to see that the last of them may overshoot.
+    """
 
     grows: bool
+    is_coarse: bool
 
     def __call__(
         self,
@@ -48,6 +54,8 @@ class Power:
         """
         step = mx.minimum(step, last)
         p = step * per_step
+        if self.is_coarse:
+            p = mx.minimum(p, 2 ** (_FRACTION_BITS + 8) - 1)
         # The whole part of p is 4 a + b: 2^p is (2^a)^4 · 2^b times a power of 2 below 2. A shift reaches 2^63. Under
         # vmap it takes its shape from its left operand.
         one = (p == p).astype(mx.uint64)
@@ -56,12 +64,10 @@ class Power:
         fraction = (p & (2**_FRACTION_BITS - 1)).astype(mx.float32)
         power = mx.exp(fraction * (_LN2 if self.grows else -_LN2) + step.astype(mx.float32) * residue)
         square = root * root
-        if self.grows:
-            power_of_init = init * rest * power * square * square
-        else:
-            power_of_init = init / square / square * (power / rest)
+        up = init * rest * power * square * square
+        down = init / square / square * (power / rest)
         # MLX goes through operands in order, and counts how deep it is by the last that leads to p: so a short one.
-        return power_of_init * (factor * one.astype(mx.float32))
+        return (up if self.grows else down) * (factor * one.astype(mx.float32))
 
 
 def _raised(
@@ -86,7 +92,9 @@ def power_of(init: Number, base: Number, steps: Number) -> tuple[Any, ...]:
     per_step = round(scaled)
     residue = (scaled - per_step) * (_LN2 if grows else -_LN2)
     last = min(int(_MOST / bits), 2**53) if bits > 0 else 0
-    return Power(grows), init, per_step, last, residue
+    if is_coarse := bits > _COARSE:
+        last += 1
+    return Power(grows, is_coarse), init, per_step, last, residue
 
 
 @dataclass(frozen=True)

@@ -211,9 +211,8 @@ class BentPoweredRamp:
 
 def _bent_apart(step: mx.array, steps: mx.array, k: mx.array, residue: mx.array) -> tuple[mx.array, mx.array]:
     """1 - x^k and x^k, each in a kernel of its own, of a step of its own, so that they share nothing"""
-    return fusion_barrier(_unbent(fusion_barrier(step), fusion_barrier(steps), k)), fusion_barrier(
-        _bent(step, steps, k, residue)
-    )
+    unbent = _unbent(fusion_barrier(step), fusion_barrier(steps), k)
+    return fusion_barrier(unbent), fusion_barrier(_bent(step, steps, k, residue))
 
 
 def _unbent(step: mx.array, steps: mx.array, k: mx.array) -> mx.array:
