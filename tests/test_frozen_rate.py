@@ -41,16 +41,15 @@ def _model() -> nn.Module:
     return nn.Linear(2, 2, bias=False)
 
 
-def _loss(model: nn.Module, x: mx.array) -> mx.array:
-    value: mx.array = mx.mean(mx.square(model(x)))
-    return value
+def _loss(model: Any, x: mx.array) -> mx.array:
+    return mx.mean(mx.square(model(x)))
 
 
 def _like_mnist(loss_fn: Step, model: nn.Module, optimizer: Any) -> Step:
     """The step of Apple's example."""
 
     @partial(mx.compile, inputs=model.state, outputs=model.state)
-    def step(*batch: mx.array) -> mx.array:
+    def step(*batch: mx.array) -> Any:
         value, gradients = nn.value_and_grad(model, loss_fn)(model, *batch)
         optimizer.update(model, gradients)
         return value
