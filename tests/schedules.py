@@ -216,7 +216,7 @@ TABLE: dict[str, Row] = {
         lambda m: m.exponential_decay(0, 0.9),
         lambda m: m.exponential_decay(0, 1.5),
         lambda m: m.exponential_decay(1e-7, 1.00001),
-        lambda m: m.exponential_decay(1e-45, 1.0002),
+        lambda m: m.exponential_decay(2e-38, 1.0002),
         lambda m: m.exponential_decay(1e-30, 1e20),
         lambda m: m.exponential_decay(1e-3, 0.9, decay_steps=1000),
         lambda m: m.exponential_decay(1e-3, 1.1, decay_steps=777),

@@ -8,33 +8,34 @@ from typing import Any
 from warnings import warn
 from weakref import WeakSet
 
-from mlx.optimizers import MultiOptimizer, Optimizer
+from mlx.optimizers import Optimizer
 
 from .tracing import is_concrete
 
-_UPDATES = {
-    function.__code__ for function in (Optimizer.update, Optimizer.apply_gradients, MultiOptimizer.apply_gradients)
-}
+_APPLY, _UPDATE = Optimizer.apply_gradients.__code__, Optimizer.update.__code__
 _warned: WeakSet[Any] = WeakSet()
 
 
-def traced_update() -> Any:
-    """The optimizer whose update is under way on this thread, given gradients that are tracers; None if there is none.
+def is_frozen_by_update() -> bool:
+    """Whether an optimizer's update is under way on this thread, and traced.
 
-    It looks for the frames of MLX's own functions on the stack: nothing else says which update calls a schedule. Of two
-    within each other, such as that of a ``MultiOptimizer`` and of one of its own, it is the outer one.
+    Warns, once for each optimizer, if that is in a compiled function that does not have its state as an input. It looks for the frames of MLX's own functions on the stack: nothing else says which update calls a schedule.
     """
-    optimizer, gradients = None, None
+    is_traced, optimizer = False, None
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        if frame.f_code in _UPDATES:
-            optimizer, gradients = frame.f_locals["self"], frame.f_locals["gradients"]
+        if frame.f_code is _APPLY:
+            is_traced = not is_concrete(frame.f_locals["gradients"])
+        # Only a compiled function fills a model with tracers. The outer of two updates is that of a ``MultiOptimizer``.
+        if frame.f_code is _UPDATE and not is_concrete(frame.f_locals["model"]):
+            optimizer = frame.f_locals["self"]
         frame = frame.f_back
-    return None if is_concrete(gradients) else optimizer
+    if is_traced and optimizer is not None:
+        _warn_once(optimizer)
+    return is_traced
 
 
-def warn_of_frozen_rate(optimizer: Any) -> None:
-    """Warns, once for each optimizer."""
+def _warn_once(optimizer: Any) -> None:
     if optimizer not in _warned:
         _warned.add(optimizer)
         warn(

@@ -15,10 +15,10 @@ from mlx.utils import tree_flatten
 
 from .call import Call
 from .checks import Number, count, finite, is_fractional, measured
-from .frozen_rate import traced_update, warn_of_frozen_rate
+from .frozen_rate import is_frozen_by_update
 from .graph import Graph, Inlined, graph_of, inlined, rate_of
 from .node import MutableRate, Node, Operand, State, Structure, as_node, mutable_nodes
-from .tracing import NO_TRACER, OLD_TRACER, is_concrete
+from .tracing import NO_TRACER, is_concrete, old_tracer
 from .user_rate import UserRate
 
 
@@ -98,7 +98,7 @@ class Schedule(Node):
         if graphs is None:
             graphs = self._graphs = _Graphs(self.structure)
         try:
-            return graphs.graph.rate(step, state, OLD_TRACER)
+            return graphs.graph.rate(step, state, graphs.tracer)
         except Inlined:
             pass
         if handed is None and not is_concrete([step, state]):
@@ -109,9 +109,8 @@ class Schedule(Node):
 
     def _constant_rate(self, graph: Graph, step: mx.array) -> mx.array:
         """The rate at a step that is concrete, while something else is traced."""
-        if optimizer := traced_update():
+        if is_frozen_by_update():
             self.freeze(_BAKED.format(self.__name__))
-            warn_of_frozen_rate(optimizer)
         try:
             return graph.rate(step, self._state, NO_TRACER)
         except Inlined:  # compilation is disabled
@@ -317,6 +316,7 @@ class _Graphs(threading.local):
 
     def __init__(self, structure: Structure) -> None:
         self.graph = graph_of(structure)
+        self.tracer = old_tracer()
 
 
 _LONG = 1000

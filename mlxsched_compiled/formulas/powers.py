@@ -16,14 +16,14 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..core.checks import Count, Number, in_float32
-from ..core.node import Node, Rate
+from ..core.checks import Number, in_float32
+from ..core.node import Rate
 
 _FRACTION_BITS = 47
 _LN2 = math.log(2) / 2**_FRACTION_BITS
 """The natural logarithm of one unit of p. MLX writes constants into kernels with 7 digits; this one has no more."""
-_MOST = 255.99
-"""p is at most this: from there on, any rate is 0 in float32 or infinite."""
+_MOST = 2 ** (_FRACTION_BITS + 8) - 1
+"""The most units of p: below 256. There, any rate is 0 in float32 or infinite."""
 _COARSE = 24
 """A p of one step from which on the last step below that may still leave a rate."""
 
@@ -55,7 +55,7 @@ class Power:
         step = mx.minimum(step, last)
         p = step * per_step
         if self.is_coarse:
-            p = mx.minimum(p, 2 ** (_FRACTION_BITS + 8) - 1)
+            p = mx.minimum(p, _MOST)
         # The whole part of p is 4 a + b: 2^p is (2^a)^4 · 2^b times a power of 2 below 2. A shift reaches 2^63. Under
         # vmap it takes its shape from its left operand.
         one = (p == p).astype(mx.uint64)
@@ -77,21 +77,16 @@ def _raised(
     return factor * init * mx.power(base, step.astype(mx.float32) / steps)
 
 
-def power_node(init: Number, base: Number, steps: Count) -> Node:
-    """init · base^(t / steps)"""
-    return Node(*power_of(init, base, steps))
-
-
 def power_of(init: Number, base: Number, steps: Number) -> tuple[Any, ...]:
-    """Its rate and arguments."""
+    """init · base^(t / steps): its rate and arguments."""
     if isinstance(base, mx.array) or isinstance(steps, mx.array):
         return _raised, init, base, steps
     grows = base > 1
-    bits = min(abs(math.log2(base)) / steps, _MOST) if base > 0 else _MOST
+    bits = min(abs(math.log2(base)) / steps, 255) if base > 0 else 255
     scaled = math.ldexp(bits, _FRACTION_BITS)
     per_step = round(scaled)
     residue = (scaled - per_step) * (_LN2 if grows else -_LN2)
-    last = min(int(_MOST / bits), 2**53) if bits > 0 else 0
+    last = min(_MOST // per_step, 2**53) if per_step > 0 else 2**53
     if is_coarse := bits > _COARSE:
         last += 1
     return Power(grows, is_coarse), init, per_step, last, residue

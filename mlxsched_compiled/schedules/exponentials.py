@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import mlx.core as mx
 
 from ..core.checks import Count, Number, count, finite
 from ..core.factory import factory
-from ..core.node import Child, Node, Rate
-from ..formulas.powers import PowerOfPeriods, power_node, power_of
+from ..core.node import Node, Rate
+from ..formulas.powers import PowerOfPeriods, power_of
 from .combinators import within
 
 _SATURATED = 40
@@ -54,24 +55,27 @@ def exponential_decay(init: Number, decay_rate: Number, *, decay_steps: Count = 
     """
     init = finite("init", init)
     decay_rate = finite("decay_rate", decay_rate, at_least=0)
-    decay = power_node(init, decay_rate, count("decay_steps", decay_steps))
+    power, *base = power_of(init, decay_rate, count("decay_steps", decay_steps))
     if end is None:
-        return decay
+        return Node(power, *base)
     end = finite("end", end)
     if isinstance(decay_rate, mx.array):
         falls = decay_rate <= 1
-        return Node(within, decay, mx.where(falls, end, -math.inf), mx.where(falls, math.inf, end))
-    return Node(at_least if decay_rate <= 1 else at_most, decay, end)
+        return Node(within, Node(power, *base), mx.where(falls, end, -math.inf), mx.where(falls, math.inf, end))
+    return Node(Bounded(power, mx.maximum if decay_rate <= 1 else mx.minimum), *base, end)
 
 
-def at_least(step: mx.array, child: Child, low: mx.array) -> mx.array:
-    """max(child, low)"""
-    return mx.maximum(child(step), low)
+@dataclass(frozen=True)
+class Bounded:
+    """The rate of a power that goes no further than a bound."""
 
+    power: Rate
+    bound: Callable[[mx.array, mx.array], mx.array]
 
-def at_most(step: mx.array, child: Child, high: mx.array) -> mx.array:
-    """min(child, high)"""
-    return mx.minimum(child(step), high)
+    def __call__(self, step: mx.array, init: mx.array, *arguments: mx.array) -> mx.array:
+        """bound(power, end), where ``end`` is the last argument"""
+        *base, end = arguments
+        return self.bound(self.power(step, init, *base), end)
 
 
 @factory
