@@ -8,7 +8,7 @@ from inspect import Parameter, Signature, signature
 from types import FunctionType
 from typing import Any
 
-from ..core.checks import nearest
+from ..core.checks import nearest, shown
 from ..core.schedule import Schedule
 
 
@@ -34,7 +34,7 @@ def called(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Schedul
     known = parameters(name)
     for given in kwargs:
         if given not in known:
-            raise ValueError(f"{name} has no argument {given!r}.{nearest(given, known)} It is {usage(name)}.")
+            raise ValueError(f"{name} has no argument {shown(given)}.{nearest(given, known)} It is {usage(name)}.")
     try:
         _signature(name).bind(*args, **kwargs)
     except TypeError as error:
@@ -78,7 +78,7 @@ _HINTS = {
 
 def _unknown(name: str, known: Collection[str]) -> str:
     hint = f" {_HINTS[name]}" if name in _HINTS else nearest(name, known)
-    return f"There is no schedule {name!r}.{hint}"
+    return f"There is no schedule {shown(name)}.{hint}"
 
 
 def _is_factory(value: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..core.checks import shown
 from ..core.schedule import Schedule
 from ..schedules.decays import constant
 
@@ -59,5 +60,5 @@ def from_config(config: str | float | Mapping[str, Any] | Schedule) -> Schedule:
     if isinstance(value, Schedule):
         return value
     if isinstance(value, (bool, str, list, tuple)) or value is None or callable(value):
-        raise TypeError(f"A schedule is a text, a mapping or a number, but got {config!r:.200}.")
+        raise TypeError(f"A schedule is a text, a mapping or a number, but got {shown(config)}.")
     return constant(value)
