@@ -5,17 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import Parameter, Signature, signature
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
 from ..core.checks import nearest, shown
 from ..core.schedule import Schedule
 
 
+def contents() -> ModuleType:
+    """The package itself, which is complete once anything of it is used: its names in order, and its version."""
+    return sys.modules[__name__.partition(".")[0]]
+
+
 def catalogue() -> dict[str, Callable[..., Schedule]]:
     """The factories, by name, in the order of the package's contents."""
-    contents = vars(sys.modules[__name__.partition(".")[0]])
-    return {name: contents[name] for name in contents["__all__"] if _is_factory(contents[name])}
+    names = vars(contents())
+    return {name: names[name] for name in names["__all__"] if _is_factory(names[name])}
 
 
 def parameters(name: str) -> Mapping[str, Parameter]:
