@@ -69,8 +69,8 @@ def suggested_peak(batches: list[Batch]) -> float:
     if test.suggestion is None:
         raise ValueError(f"The loss falls at no rate: {test}.")
     print(
-        f"A range test over an epoch suggests {test.suggestion:.2g}, where the loss fell fastest: the peak of {ALL!r}.\n"
-        f"The three others, which are to show what a schedule costs, have the rate {PEAK:g} by hand.\n{test}\n"
+        f"A range test over an epoch suggests {test.suggestion:.2g}, the peak of {ALL!r}.\n"
+        f"The three others have {PEAK:g}, chosen by hand, so that they differ in the schedule alone.\n{test}\n"
     )
     return test.suggestion
 

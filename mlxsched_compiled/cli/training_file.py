@@ -39,7 +39,7 @@ class Training(NamedTuple):
     @property
     def length(self) -> str:
         """The number of updates, and where it comes from."""
-        updates = f"{whole(self.updates or 0)} updates"
+        updates = "1 update" if self.updates == 1 else f"{whole(self.updates or 0)} updates"
         if self.accumulation == 1:
             return updates
         return f"{updates} ({whole(self.iters or 0)} iters // {self.accumulation} accumulated)"
