@@ -25,10 +25,22 @@ FLOAT32_MAX = float(mx.finfo(mx.float32).max)
 _COUNT_MAX = 2**63 - 1
 _ULPS = 4
 
-_SHORT = Repr()
-_SHORT.maxlong = _SHORT.maxstring = 60
-_SHORT.maxother = _LONGEST = 200
+_LONGEST = 200
 """Characters of a value in an error."""
+
+
+class _Short(Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlong = self.maxstring = 60
+        self.maxother = _LONGEST
+
+    def repr_Schedule(self, schedule: Any, level: int) -> str:
+        """Found by the name of the class: the ``str`` of a schedule is short, and its ``repr`` has every number."""
+        return str(schedule)
+
+
+_SHORT = _Short()
 
 
 def shown(value: Any) -> str:
@@ -124,10 +136,12 @@ def static(name: str, value: T | mx.array) -> T:
 
 
 def listed(name: str, values: Any) -> list[Any]:
-    """``values`` as a list, of whatever kind the sequence is; an array's numbers as Python's."""
+    """``values`` as a list, of whatever kind the sequence is; NumPy's numbers as Python's."""
     if not is_sequence(values):
         raise TypeError(f"{name} must be a list, but got {shown(values)}.")
-    return list(values if isinstance(values, mx.array) or not hasattr(values, "tolist") else values.tolist())
+    if isinstance(values, mx.array):
+        return list(values)
+    return [v.item() if _is_from_numpy(v) else v for v in (values.tolist() if hasattr(values, "tolist") else values)]
 
 
 def is_sequence(value: Any) -> bool:
@@ -178,6 +192,10 @@ def in_float32(number: float) -> float:
     rounded: float
     (rounded,) = struct.unpack("f", struct.pack("f", number))
     return rounded
+
+
+def _is_from_numpy(value: Any) -> bool:
+    return hasattr(value, "dtype") and getattr(value, "ndim", None) == 0 and not isinstance(value, mx.array)
 
 
 def _is_no_number(value: Any) -> bool:
