@@ -218,6 +218,13 @@ def test_a_table_of_any_numbers(values: Any) -> None:
     assert rates.tolist() == mx.array([0.1, 0.5, 0.5]).tolist()
 
 
+def test_an_array_stays_itself() -> None:
+    """It may be a tracer, whose value nobody has."""
+    value = mx.array(0.5)
+    for config in ({"name": "constant", "value": value}, {"name": "constant", "arguments": [value]}):
+        assert from_config(config).hyperparameters["value"] is value
+
+
 def test_containers_of_others() -> None:
     pandas = pytest.importorskip("pandas")
     rates = pandas.Series(["1e-3", "1e-4"], index=[5, 6])

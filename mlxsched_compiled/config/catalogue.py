@@ -25,7 +25,7 @@ def catalogue() -> dict[str, Callable[..., Schedule]]:
 
 def parameters(name: str) -> Mapping[str, Parameter]:
     """The parameters of a factory."""
-    return _signature(name).parameters
+    return signature(factory_of(name)).parameters
 
 
 def called(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Schedule:
@@ -36,12 +36,13 @@ def called(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Schedul
         TypeError: If it refuses one for its kind.
     """
     factory = factory_of(name)
-    known = parameters(name)
+    arguments = signature(factory)
+    known = arguments.parameters
     for given in kwargs:
         if given not in known:
             raise ValueError(f"{name} has no argument {shown(given)}.{nearest(given, known)} It is {usage(name)}.")
     try:
-        _signature(name).bind(*args, **kwargs)
+        arguments.bind(*args, **kwargs)
     except TypeError as error:
         raise ValueError(f"{name}: {error}. It is {usage(name)}.") from None
     try:
@@ -91,7 +92,3 @@ def _is_factory(value: Any) -> bool:
     if not isinstance(value, FunctionType) or value.__annotations__.get("return") != Schedule.__name__:
         return False
     return "config" not in value.__annotations__
-
-
-def _signature(name: str) -> Signature:
-    return signature(factory_of(name))

@@ -32,14 +32,12 @@ def value_of(config: Any, is_word: bool = False) -> Any:
         return _schedule({key: config[key] for key in config.keys()})  # noqa: SIM118  all that some mappings have
     if isinstance(config, str):
         return config if is_word else parsed(config)
-    if isinstance(config, mx.array):
-        return config
-    if is_sequence(config):
+    if is_sequence(config) and not isinstance(config, mx.array):
         return [
             value if isinstance(value, (int, float)) else _value_at(f"[{i}]", value, is_word)
             for i, value in enumerate(listed("", config))
         ]
-    return config.item() if hasattr(config, "dtype") and hasattr(config, "item") else config
+    return config
 
 
 def _schedule(config: Mapping[Any, Any]) -> Schedule:
