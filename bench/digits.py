@@ -68,7 +68,10 @@ def suggested_peak(batches: list[Batch]) -> float:
     test = range_test(loss_fn, network(), optimizer, batches, steps=steps)
     if test.suggestion is None:
         raise ValueError(f"The loss falls at no rate: {test}.")
-    print(f"Peak: {test.suggestion:.2g}, where the loss of a range test over an epoch fell fastest.\n{test}\n")
+    print(
+        f"A range test over an epoch suggests {test.suggestion:.2g}, the peak of {ALL!r}.\n"
+        f"The three others have {PEAK:g}, chosen by hand, so that they differ in the schedule alone.\n{test}\n"
+    )
     return test.suggestion
 
 

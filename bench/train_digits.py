@@ -2,8 +2,9 @@
 
 ``python bench/train_digits.py`` needs the extra ``demo``. The same training, from the same weights on the same batches,
 runs under a constant rate, under the warmup and cosine decay of MLX, under those of this package, and with everything
-on a schedule: rate, beta and weight decay, under a peak that a range test has found. The four take turns epoch by
-epoch, so that their times can be compared on a machine that has other things to do.
+on a schedule: rate, beta and weight decay. The first three have one rate, chosen by hand, so that they differ in the
+schedule alone, and in what it costs; the peak of the last is the one that a range test suggests. The four take turns
+epoch by epoch, so that their times can be compared on a machine that has other things to do.
 """
 
 from __future__ import annotations

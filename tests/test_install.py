@@ -6,6 +6,7 @@ import copy
 import importlib
 import importlib.util
 import pickle
+import shutil
 import sys
 import threading
 import warnings
@@ -189,6 +190,39 @@ def test_mlx_lm_gets_from_config(is_imported_before: bool) -> None:
     assert after[0].__module__ == "mlx_lm.tuner.utils"
     if is_imported_before:
         assert set(before) == set(after)
+
+
+@pytest.mark.parametrize("is_imported_before", [True, False])
+def test_a_copy_of_mlx_lm_inside_another_package(mlx_lm: Path, is_imported_before: bool) -> None:
+    """Beside mlx-lm itself: each gets its own back."""
+    vendor = mlx_lm / "program" / "_vendor"
+    shutil.copytree(mlx_lm / "mlx_lm", vendor / "mlx_lm")
+    for package in (vendor, vendor.parent):
+        (package / "__init__.py").touch()
+    (vendor.parent / "train.py").write_text(f"from program._vendor.{TAKER.removeprefix('from ')}")
+    copy = "program._vendor.mlx_lm.tuner.utils"
+    names = [copy, "program.train", "late_taker"]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "program"]:
+        del sys.modules[name]
+    if is_imported_before:
+        before = _build_schedules(*names)
+    ours.install()
+    for build_schedule in _build_schedules(*names):
+        assert repr(build_schedule(TEXT)) == repr(ours.from_config(TEXT))
+    ours.uninstall()
+    after = _build_schedules(*names)
+    assert [f.__module__ for f in after] == ["mlx_lm.tuner.utils", copy, copy, "mlx_lm.tuner.utils"]
+    if is_imported_before:
+        assert before == after
+
+
+def test_a_module_of_another_name_is_left_alone(mlx_lm: Path) -> None:
+    package = mlx_lm / "not_mlx_lm"
+    shutil.copytree(mlx_lm / "mlx_lm", package)
+    ours.install()
+    utils = importlib.import_module("not_mlx_lm.tuner.utils")
+    assert utils.build_schedule.__module__ == "not_mlx_lm.tuner.utils"
+    ours.uninstall()
 
 
 @pytest.mark.usefixtures("mlx_lm")

@@ -20,6 +20,7 @@ import pytest
 from mlx.utils import tree_flatten
 
 import mlxsched_compiled as ours
+from mlxsched_compiled.plotting.axes import number
 
 from . import oracle
 from .launching import can_launch, launch
@@ -152,6 +153,9 @@ def test_the_command_line(folder: Path, tmp_path: Path, command: str) -> None:
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
     done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    (said,) = re.findall(r"^mlxsched: .*", done.stderr, re.MULTILINE)
+    last = number(float(TRUTH(np.array([ITERS - 1]))[0]))
+    assert said.endswith(f"end=1e-05): first 0, highest 0.01 at step 5, {last} at step {ITERS - 1}; {ITERS} updates.")
     log, _ = _read(tmp_path / "rank 0.jsonl")
     _assert_follows(_rates(log), TRUTH, range(ITERS))
     assert np.mean(_losses(log)[-5:]) < np.mean(_losses(log)[:5]) - 0.2
@@ -225,7 +229,8 @@ def test_two_ranks(folder: Path, tmp_path: Path) -> None:
         config = {"name": "cosine_decay", "arguments": [1e-2, 12], "warmup": 4}
         settings = _configured(folder, lr_schedule=config, iters=12, adapter_path=str(own))
         (own / "config.yaml").write_text(yaml.safe_dump(settings))
-        launch(tmp_path / "kernels", *command, "--config", str(own / "config.yaml"), path=tmp_path)
+        printed = launch(tmp_path / "kernels", *command, "--config", str(own / "config.yaml"), path=tmp_path)
+        assert printed.count("mlxsched: warmup(") == (own is by_us)
     log, other = (_read(by_us / f"rank {rank}.jsonl")[0] for rank in (0, 1))
     assert len(log) == 12
     assert (_rates(log), _losses(log)) == (_rates(other), _losses(other))

@@ -11,10 +11,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 import mlxsched_compiled as ours
-from mlxsched_compiled.plotting.axes import number, span, step_ticks, ticks
+from mlxsched_compiled.plotting.axes import number, span, step_ticks, summary, ticks
 from mlxsched_compiled.plotting.curve import Curve
 from mlxsched_compiled.plotting.terminal import mark, picture
 
@@ -59,6 +60,21 @@ def test_labels_are_round(low: float, high: float, labels: list[str]) -> None:
 @pytest.mark.parametrize(("last", "labels"), [(1, [0, 1]), (3, [0, 1, 2, 3]), (10, [0, 2, 4, 6, 8, 10]), (1100, None)])
 def test_steps_are_whole(last: int, labels: list[int] | None) -> None:
     assert step_ticks(last, 5) == (labels or [0, 250, 500, 750, 1000])
+
+
+@each(TYPICAL)
+@pytest.mark.parametrize("steps", [None, 2, 50, 200_000])
+def test_the_numbers_of_a_summary(row: Row, steps: int | None) -> None:
+    text = summary(Curve(row.schedule, steps))
+    if text.endswith("at every step"):
+        found = [(text.split()[0], 0), (text.split()[0], 100)]
+    else:
+        shown = re.fullmatch(r"first (\S+), highest (\S+) at step (\S+), (\S+) (?:from|at) step (\S+)(?: on)?", text)
+        assert shown is not None
+        numbers = [part.replace(",", "") for part in shown.groups()]
+        found = [(numbers[0], 0), (numbers[1], int(numbers[2])), (numbers[3], int(numbers[4]))]
+    for rate, step in found:
+        assert float(rate) == pytest.approx(row.truth(np.array([step], np.uint64))[0], rel=1e-4, abs=1e-44)
 
 
 _LINE = r"""

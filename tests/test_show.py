@@ -70,6 +70,27 @@ def test_steps_are_as_many_as_wanted(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out.endswith("first 1, highest 1 at step 0, 0.5 at step 5; 6 steps\n")
 
 
+@pytest.mark.parametrize(
+    ("schedule", "numbers", "warning"),
+    [
+        (
+            "'cosine_decay(1, 100)'",
+            "first 1, highest 1 at step 0, 1 at step 0; 1 update",
+            "the last of 1 update is made",
+        ),
+        ("0.1", "0.1 at every step; 1 update", ""),
+    ],
+)
+def test_one_update(
+    schedule: str, numbers: str, warning: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", _write(tmp_path, f"iters: 1\nlr_schedule: {schedule}")]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[-1] == numbers
+    assert warning in re.sub(r"\n +", " ", err)
+    assert (err == "") == (warning == "")
+
+
 def test_several_share_axes_and_have_marks(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", "linear_schedule(1, 0, 10)", "cosine_decay(1, 100)"]) == 0
     out = capsys.readouterr().out

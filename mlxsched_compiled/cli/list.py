@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
-import sys
 from typing import Any
 
-from ..config.catalogue import catalogue, usage
+from ..config.catalogue import catalogue, contents, usage
 
 
 def add_command(commands: Any) -> None:
@@ -25,7 +24,7 @@ def _sections() -> dict[str, list[str]]:
     """The lines, under the headings of the package's contents page."""
     sections: dict[str, list[str]] = {}
     heading = ""
-    for line in inspect.getsource(sys.modules[__name__.partition(".")[0]]).splitlines():
+    for line in inspect.getsource(contents()).splitlines():
         if line.startswith("# "):
             heading = line.removeprefix("# ")
         elif (found := re.match(r"from \.[.\w]+ import (\w+) as", line)) and found[1] in catalogue():

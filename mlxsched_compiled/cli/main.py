@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .. import __version__
+from ..config.catalogue import contents
 from . import list, run, show
 
 
@@ -22,21 +22,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        target = arguments.run(arguments)
+        status: int | None = arguments.run(arguments)
     except BrokenPipeError:  # nobody reads on, as in ``| head``
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python writes when it ends
         return 1
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"mlxsched: {error}", file=sys.stderr)
         return 2
-    if target is not None:  # somebody else's program, whose errors are its own
-        target()
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mlxsched", description="Learning-rate schedules for MLX.")
-    parser.add_argument("--version", action="version", version=f"mlxsched_compiled {__version__}")
+    parser.add_argument("--version", action="version", version=f"mlxsched_compiled {contents().__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (run, show, list):
         command.add_command(commands)

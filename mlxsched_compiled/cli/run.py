@@ -1,26 +1,18 @@
-"""``mlxsched run``: a program, unchanged, with the schedules of this package in the place of MLX's.
-
-It runs in this process as Python would run it: as a module ``__main__`` of its own, with its own ``sys.argv`` and
-``sys.path``, and with nothing of this package in its tracebacks.
-"""
+"""``mlxsched run``: a program, unchanged, with the schedules of this package in the place of MLX's."""
 
 from __future__ import annotations
 
 import argparse
-import builtins
-import io
 import os
 import runpy
 import sys
-from collections.abc import Callable
-from functools import partial
-from importlib.machinery import BuiltinImporter, SourceFileLoader, SourcelessFileLoader
 from importlib.util import find_spec
-from pkgutil import get_importer, read_code
-from types import CodeType, ModuleType, TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 from ..drop_in.install import install
+from ..drop_in.mlx_lm import ConfigurationError
+from .announce import announce_first_rate
 
 
 def add_command(commands: Any) -> None:
@@ -36,53 +28,65 @@ def add_command(commands: Any) -> None:
     parser.add_argument("-m", dest="is_module", action="store_true", help="TARGET is a module, as in python -m")
     # All in one, as argparse would drop a "--" between two.
     parser.add_argument("program", metavar="TARGET", nargs=argparse.REMAINDER, help="the program and its arguments")
-    parser.set_defaults(run=_prepared)
+    parser.set_defaults(run=_run)
 
 
-def _prepared(arguments: argparse.Namespace) -> Callable[[], None]:
-    """What runs the program."""
+def _run(arguments: argparse.Namespace) -> int:
     words = arguments.program[1:] if arguments.program[:1] == ["--"] else arguments.program
     if not words:
         raise ValueError("run needs the name of a script or of a module.")
+    announce_first_rate()
     install()
-    target, *argv = words
+    target, *sys.argv[1:] = words
+    try:
+        _execute(target, arguments.is_module)
+    except ConfigurationError as error:
+        print(f"mlxsched: {error}", file=sys.stderr)
+        return 2
+    except Exception as error:
+        theirs = _frames_of_the_program(error.__traceback__)
+        if theirs is None and isinstance(error, (ValueError, OSError, ImportError)):  # it did not start
+            print(f"mlxsched: {error}", file=sys.stderr)
+            return 2
+        sys.excepthook(type(error), error.with_traceback(theirs), theirs)
+        return 1
+    return 0
+
+
+def _execute(target: str, is_module: bool) -> None:
+    """Runs it as ``__main__``, with the folder first in ``sys.path`` that Python puts there."""
     path = os.path.join(os.getcwd(), target)
-    program: Callable[[], None]
-    if target == "-" and not arguments.is_module:
-        _put_first_on_path("")
-        program = partial(_run_script, "<stdin>", _standard_input(), BuiltinImporter)
-    elif arguments.is_module or not (os.path.exists(path) or target.endswith(".py")):
+    if is_module or not (target == "-" or os.path.exists(path) or target.endswith(".py")):
         _put_first_on_path(os.getcwd())
-        if not (arguments.is_module or _is_found(target)):
+        if not (is_module or _is_found(target)):
             raise ValueError(f"there is no file {target!r}, and no module of that name.")
-        target, program = "-m", partial(_run_module, target)
-    elif get_importer(path) is not None:
-        _put_first_on_path(path, even_if_safe=True)
-        program = _run_folder
+        names = runpy.run_module(target, run_name="__main__", alter_sys=True)
+    elif target == "-" or not (os.path.isfile(path) or os.path.isdir(path) or target.endswith(".py")):
+        _put_first_on_path("" if target == "-" else os.path.dirname(os.path.realpath(path)))
+        names = _run_stream(target, path)
     else:
         _put_first_on_path(os.path.dirname(os.path.realpath(path)))
-        contents = _contents(path)
-        loader = SourceFileLoader if isinstance(contents, bytes) else SourcelessFileLoader
-        program = partial(_run_script, path, contents, loader("__main__", path))
-    sys.argv = [target, *argv]
-    _make_main()
-    return partial(_without_our_frames, program)
+        names = runpy.run_path(path, run_name="__main__")
+    # Threads may go on, and look there for what the program has defined.
+    vars(sys.modules["__main__"]).update(names)
 
 
-def _make_main() -> None:
-    """Makes a new ``__main__``, with the names that this version of Python gives to one."""
-    before, main = vars(sys.modules["__main__"]), ModuleType("__main__")
-    names = {"__annotations__": {}, "__builtins__": builtins, "__cached__": None}
-    vars(main).update((name, value) for name, value in names.items() if name in before)
-    sys.modules["__main__"] = main
+def _run_stream(target: str, path: str) -> dict[str, Any]:
+    """Runs a script that can be read once: the standard input, or a pipe."""
+    is_input = target == "-"
+    with open(0 if is_input else path, "rb", closefd=not is_input) as file:
+        code = compile(file.read(), "<stdin>" if is_input else path, "exec", dont_inherit=True)
+    sys.argv[0] = target
+    sys.modules["__main__"] = main = ModuleType("__main__")
+    main.__file__ = code.co_filename
+    exec(code, vars(main))
+    return vars(main)
 
 
-def _put_first_on_path(folder: str, *, even_if_safe: bool = False) -> None:
+def _put_first_on_path(folder: str) -> None:
     """Puts a folder in the place of that of the command, which is not there in Python's safe mode (``-P``)."""
     if not getattr(sys.flags, "safe_path", sys.flags.isolated):
         sys.path[0] = folder
-    elif even_if_safe:
-        sys.path.insert(0, folder)
 
 
 def _is_found(name: str) -> bool:
@@ -91,47 +95,8 @@ def _is_found(name: str) -> bool:
     return bool(package) and find_spec(package) is not None
 
 
-def _contents(path: str) -> bytes | CodeType:
-    """The text of a script, or the code if it is compiled."""
-    with io.open_code(path) as file:  # once: it may be a pipe
-        contents: bytes = file.read()
-    code: CodeType | None = read_code(io.BytesIO(contents))
-    return code or contents
-
-
-def _standard_input() -> bytes:
-    with open(0, "rb", closefd=False) as file:
-        return file.read()
-
-
-def _run_module(name: str) -> None:
-    runpy._run_module_as_main(name)  # type: ignore[attr-defined]  # what ``python -m`` calls
-
-
-def _run_folder() -> None:
-    runpy._run_module_as_main("__main__", False)  # type: ignore[attr-defined]
-
-
-def _run_script(path: str, contents: bytes | CodeType, loader: Any) -> None:
-    names = vars(sys.modules["__main__"])
-    names.update(__file__=path, __loader__=loader)
-    exec(compile(contents, path, "exec", dont_inherit=True) if isinstance(contents, bytes) else contents, names)
-
-
-def _without_our_frames(program: Callable[[], None]) -> None:
-    """Runs a program. The traceback of what it raises begins with its own first frame."""
-    try:
-        program()
-    except BaseException as error:
-        raised, ours, shown = error, error.__traceback__, sys.excepthook
-        assert ours is not None
-        assert ours.tb_next is not None
-        theirs = ours.tb_next.tb_next  # after this frame and that of ``program``
-
-        def show(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
-            if value is raised:
-                value, traceback = value.with_traceback(theirs), theirs
-            shown(kind, value, traceback)
-
-        sys.excepthook = show
-        raise
+def _frames_of_the_program(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames that lead to the program: ours, and those of what runs it."""
+    while traceback and traceback.tb_frame.f_globals.get("__name__") in (__name__, "runpy", "importlib._bootstrap"):
+        traceback = traceback.tb_next
+    return traceback

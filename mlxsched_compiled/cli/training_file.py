@@ -39,37 +39,42 @@ class Training(NamedTuple):
     @property
     def length(self) -> str:
         """The number of updates, and where it comes from."""
-        updates = f"{whole(self.updates or 0)} updates"
+        updates = "1 update" if self.updates == 1 else f"{whole(self.updates or 0)} updates"
         if self.accumulation == 1:
             return updates
         return f"{updates} ({whole(self.iters or 0)} iters // {self.accumulation} accumulated)"
 
 
 def read(file: Any) -> Training:
-    """What stands in an open file of YAML, which JSON is too.
+    """What stands in an open file of YAML, which JSON is too: a configuration of mlx-lm's trainer, or of a schedule.
 
     Raises:
         ImportError: If there is no PyYAML.
         ValueError: If there is no schedule in it, or one that is no good.
         TypeError: If something in it is of the wrong kind.
     """
+    content = loaded(file)
+    if not isinstance(content, Mapping) or ("name" in content and _SCHEDULE not in content):
+        return Training(from_config(content))
+    return training_of(content)
+
+
+def loaded(file: Any) -> Any:
+    """What YAML has in it."""
     try:
         import yaml
     except ImportError as error:
         raise missing("PyYAML", "cli", "Reading YAML") from error
     try:
-        content = yaml.safe_load(file)
+        return yaml.safe_load(file)
     except yaml.YAMLError as error:
         raise ValueError(f"it is not YAML: {' '.join(str(error).split())}.") from error
     except RecursionError:
         raise ValueError("it is nested too deep.") from None
-    if not isinstance(content, Mapping) or ("name" in content and _SCHEDULE not in content):
-        return Training(from_config(content))
-    return _training(content)
 
 
-def _training(content: Mapping[Any, Any]) -> Training:
-    """Of mlx-lm's trainer."""
+def training_of(content: Mapping[Any, Any]) -> Training:
+    """What a configuration of mlx-lm's trainer trains."""
     key, no_schedule = _key(content)
     with at(key):
         schedule = from_config(content[key])

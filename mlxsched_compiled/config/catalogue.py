@@ -5,22 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from inspect import Parameter, Signature, signature
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any
 
-from ..core.checks import nearest
+from ..core.checks import nearest, shown
 from ..core.schedule import Schedule
+
+
+def contents() -> ModuleType:
+    """The package itself, which is complete once anything of it is used: its names in order, and its version."""
+    return sys.modules[__name__.partition(".")[0]]
 
 
 def catalogue() -> dict[str, Callable[..., Schedule]]:
     """The factories, by name, in the order of the package's contents."""
-    contents = vars(sys.modules[__name__.partition(".")[0]])
-    return {name: contents[name] for name in contents["__all__"] if _is_factory(contents[name])}
+    names = vars(contents())
+    return {name: names[name] for name in names["__all__"] if _is_factory(names[name])}
 
 
 def parameters(name: str) -> Mapping[str, Parameter]:
     """The parameters of a factory."""
-    return _signature(name).parameters
+    return signature(factory_of(name)).parameters
 
 
 def called(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Schedule:
@@ -31,12 +36,13 @@ def called(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Schedul
         TypeError: If it refuses one for its kind.
     """
     factory = factory_of(name)
-    known = parameters(name)
+    arguments = signature(factory)
+    known = arguments.parameters
     for given in kwargs:
         if given not in known:
-            raise ValueError(f"{name} has no argument {given!r}.{nearest(given, known)} It is {usage(name)}.")
+            raise ValueError(f"{name} has no argument {shown(given)}.{nearest(given, known)} It is {usage(name)}.")
     try:
-        _signature(name).bind(*args, **kwargs)
+        arguments.bind(*args, **kwargs)
     except TypeError as error:
         raise ValueError(f"{name}: {error}. It is {usage(name)}.") from None
     try:
@@ -78,7 +84,7 @@ _HINTS = {
 
 def _unknown(name: str, known: Collection[str]) -> str:
     hint = f" {_HINTS[name]}" if name in _HINTS else nearest(name, known)
-    return f"There is no schedule {name!r}.{hint}"
+    return f"There is no schedule {shown(name)}.{hint}"
 
 
 def _is_factory(value: Any) -> bool:
@@ -86,7 +92,3 @@ def _is_factory(value: Any) -> bool:
     if not isinstance(value, FunctionType) or value.__annotations__.get("return") != Schedule.__name__:
         return False
     return "config" not in value.__annotations__
-
-
-def _signature(name: str) -> Signature:
-    return signature(factory_of(name))

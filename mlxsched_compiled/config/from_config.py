@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..core.checks import shown
 from ..core.schedule import Schedule
 from ..schedules.decays import constant
 
@@ -18,14 +19,15 @@ def from_config(config: str | float | Mapping[str, Any] | Schedule) -> Schedule:
 
     * ``name``: of the schedule.
     * ``arguments``: as a list, or as a mapping from their names. Each other key is an argument too.
-    * ``warmup``, ``warmup_init``: steps of a linear warmup to the first rate, and where it starts (0 if not given).
-      The first rate lasts one step more, as in mlx-lm.
+    * ``warmup``, ``warmup_init``: steps of a linear warmup to the first rate (none if empty), and where it starts (0 if
+      not given). The first rate lasts one step more, as in mlx-lm.
     * ``total_steps``: the length of warmup and decay together. The schedule's own length, such as ``decay_steps``, is
       left out: it is what the warmup leaves. The first rate does not last longer then.
     * ``warmup_ratio``, ``stable_ratio``, ``decay_ratio``: steps as parts of ``total_steps``.
     * ``end_ratio``, ``init_ratio``: rates as parts of ``peak``, or of ``init`` if there is no ``peak``.
 
-    An argument may be a configuration itself, and a number may be text, as YAML reads ``1e-3``.
+    An argument may be a configuration itself, a list any sequence, and a number text, as YAML reads ``1e-3``. A number
+    of steps that is not whole is rounded, unless it is a part of one step.
 
     Args:
         config: Text, a mapping, or a number, which is a constant schedule. A schedule is returned as it is.
@@ -59,5 +61,5 @@ def from_config(config: str | float | Mapping[str, Any] | Schedule) -> Schedule:
     if isinstance(value, Schedule):
         return value
     if isinstance(value, (bool, str, list, tuple)) or value is None or callable(value):
-        raise TypeError(f"A schedule is a text, a mapping or a number, but got {config!r:.200}.")
+        raise TypeError(f"A schedule is a text, a mapping or a number, but got {shown(config)}.")
     return constant(value)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from inspect import Parameter
 from typing import Any
 
-from ..core.checks import count, finite, nearest
+import mlx.core as mx
+
+from ..core.checks import count, finite, is_fractional, is_mapping, is_sequence, listed, nearest, shown
 from ..core.schedule import Schedule
 from ..schedules.combinators import delay, join_schedules, skip
 from ..schedules.warmups import warmup
@@ -24,14 +27,17 @@ _WAYS_UP = ("warmup_steps", "warmup_fraction", "up_steps")
 def value_of(config: Any, is_word: bool = False) -> Any:
     """What a configuration stands for: a schedule, a number, a word, or a list of these.
 
-    Text stays text where ``is_word``. What is neither text nor a mapping nor a list stays what it is.
+    Text stays text where ``is_word``. What is neither text nor a mapping nor a sequence stays what it is.
     """
-    if isinstance(config, Mapping):
-        return _schedule(config)
-    if isinstance(config, str) and not is_word:
-        return parsed(config)
-    if isinstance(config, (list, tuple)):
-        return [_value_at(f"[{i}]", value, is_word) for i, value in enumerate(config)]
+    if is_mapping(config):
+        return _schedule({key: config[key] for key in config.keys()})  # noqa: SIM118  all that some mappings have
+    if isinstance(config, str):
+        return config if is_word else parsed(config)
+    if is_sequence(config) and not isinstance(config, mx.array):
+        return [
+            value if isinstance(value, (int, float)) else _value_at(f"[{i}]", value, is_word)
+            for i, value in enumerate(listed("", config))
+        ]
     return config
 
 
@@ -41,12 +47,16 @@ def _schedule(config: Mapping[Any, Any]) -> Schedule:
         known = parameters(name)
     given = _given(name, known, config)
     extra_step = "total_steps" not in given  # the first rate lasts one step more after mlx-lm's warmup
-    given = without_ratios(name, known, given)
-    if "warmup_init" in given and "warmup" not in given:
+    numbers, origins = without_ratios(name, known, given)
+    if "warmup_init" in numbers and "warmup" not in numbers:
         raise ValueError(f"warmup_init is for a warmup, which {name} is not given.")
-    steps = count("warmup", given.pop("warmup", 0), at_least=0)
-    init = finite("warmup_init", given.pop("warmup_init", 0.0))
-    schedule = called(name, [], given)
+    steps = count("warmup", numbers.pop("warmup", 0), at_least=0)
+    init = finite("warmup_init", numbers.pop("warmup_init", 0.0))
+    try:
+        schedule = called(name, [], numbers)
+    except ValueError as error:
+        told = [f" Here {parameter} is {origin}." for parameter, origin in origins.items() if parameter in str(error)]
+        raise ValueError(f"{error}{''.join(told)}") from error
     if steps == 0:
         return schedule
     if way_up := _way_up(schedule):
@@ -56,10 +66,10 @@ def _schedule(config: Mapping[Any, Any]) -> Schedule:
 
 def _name(config: Mapping[Any, Any]) -> str:
     if "name" not in config:
-        raise ValueError(f"The key 'name' is missing; there is {', '.join(map(repr, config)) or 'none'}.")
+        raise ValueError(f"The key 'name' is missing; there is {', '.join(map(shown, config)) or 'none'}.")
     name = config["name"]
     if not isinstance(name, str):
-        raise TypeError(f"name must be text, but got {name!r}.")
+        raise TypeError(f"name must be text, but got {shown(name)}.")
     return name
 
 
@@ -70,29 +80,44 @@ def _given(name: str, known: Mapping[str, Parameter], config: Mapping[str, Any])
     beside = [(key, key, value) for key, value in config.items() if key not in ("name", "arguments")]
     for place, key, value in [*_arguments(known, config), *beside]:
         if not isinstance(key, str):
-            raise TypeError(f"{name}: a key must be text, but got {key!r}.")
+            raise TypeError(f"{name}: a key must be text, but got {shown(key)}.")
         if key in given:
             raise ValueError(f"{name}: {key} is given twice.")
         if key not in allowed:
             suggestion = nearest(key, [*allowed, "arguments"])
-            raise ValueError(f"{name} takes no {place!r}.{suggestion} It takes {', '.join(allowed)}.")
-        given[key] = _value_at(place, value, key in known and known[key].annotation == "str")
+            raise ValueError(f"{name} takes no {shown(place)}.{suggestion} It takes {', '.join(allowed)}.")
+        annotation = known[key].annotation if key in known else ""
+        if key == "warmup" and isinstance(value, str) and not value.strip():
+            value = None
+        value = _value_at(place, value, annotation == "str")
+        if key == "warmup" and (value is None or value is False):  # none, as for mlx-lm
+            value = 0
+        given[key] = _rounded(value) if "Count" in annotation or key in ("warmup", "total_steps") else value
     return given
 
 
 def _arguments(known: Mapping[str, Parameter], config: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Where each of the ``arguments`` stands, its name and its value."""
     arguments = config.get("arguments", [])
-    if isinstance(arguments, Mapping):
-        return [(f"arguments.{key}", key, value) for key, value in arguments.items()]
-    if not isinstance(arguments, (list, tuple)):
-        raise TypeError(f"arguments must be a list or a mapping, but got {arguments!r}.")
+    if is_mapping(arguments):
+        return [(f"arguments.{key}", key, arguments[key]) for key in arguments.keys()]  # noqa: SIM118
+    if not is_sequence(arguments):
+        raise TypeError(f"arguments must be a list or a mapping, but got {shown(arguments)}.")
+    values = listed("arguments", arguments)
     by_position = [p for p in known if known[p].kind is Parameter.POSITIONAL_OR_KEYWORD]
-    if len(arguments) > len(by_position):
+    if len(values) > len(by_position):
         raise ValueError(
-            f"arguments must be at most {len(by_position)} ({', '.join(by_position)}), but got {len(arguments)}."
+            f"arguments must be at most {len(by_position)} ({', '.join(by_position)}), but got {len(values)}."
         )
-    return [(f"arguments[{i}]", *pair) for i, pair in enumerate(zip(by_position, arguments, strict=False))]
+    return [(f"arguments[{i}]", *pair) for i, pair in enumerate(zip(by_position, values, strict=False))]
+
+
+def _rounded(steps: Any) -> Any:
+    """Numbers of steps as whole ones: a third of the iterations is a length for mlx-lm. A part of one step is not."""
+    if isinstance(steps, list):
+        return [_rounded(each) for each in steps]
+    is_length = is_fractional(steps) and math.isfinite(steps) and abs(steps) >= 1
+    return round(steps) if is_length else steps
 
 
 def _value_at(place: str, value: Any, is_word: bool) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from ..core.checks import FLOAT32_MAX
+from ..core.checks import FLOAT32_MAX, shown
 from ..core.schedule import Schedule
 from .catalogue import called, factory_of
 
@@ -15,9 +16,10 @@ _LONGEST = 1_000_000
 """The most characters..."""
 _DEEPEST = 100
 """...and the most calls, lists and operators inside each other."""
+_MOST = 1500
+"""The most words and signs in an element and those around it. Of many more, the parser of some Pythons crashes."""
 _EXCERPT = 100
 """How much of a long line an error shows."""
-
 _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -47,6 +49,8 @@ class _Text:
             raise ValueError("A schedule's text must not be empty.")
         if len(self.text) > _LONGEST:
             raise ValueError(f"A schedule's text must have at most {_LONGEST} characters, but has {len(self.text)}.")
+        if _is_too_deep(self.text):
+            raise ValueError(self._located(1, 0, f"This is nested more than {_DEEPEST} deep."))
         return self._value(self._tree(), 1)
 
     def _tree(self) -> ast.expr:
@@ -113,7 +117,7 @@ class _Text:
     def _operand(self, node: ast.expr, depth: int) -> Any:
         value = self._value(node, depth)
         if isinstance(value, bool) or not isinstance(value, (int, float, Schedule)):
-            self._refuse(node, f"+, -, * and / are for schedules and numbers, but got {value!r}.")
+            self._refuse(node, f"+, -, * and / are for schedules and numbers, but got {shown(value)}.")
         return value
 
     def _operation(self, node: ast.expr, function: Callable[..., Any], *operands: Any) -> Any:
@@ -140,6 +144,38 @@ class _Text:
         excerpt = text[start : start + _EXCERPT]
         return f"{problem} (line {line}, column {column + 1})\n    {excerpt}\n    {' ' * (column - start)}^"
 
+
+def _is_too_deep(text: str) -> bool:
+    """Whether there may be more in each other than the parser can take: commas part what is beside each other."""
+    counts, total = [0], 0  # of words and signs in what is around, and in what is here
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        if token == ",":
+            total -= counts[-1]
+            counts[-1] = 0
+        elif token in _CLOSING and len(counts) > 1:
+            total -= counts.pop()
+        elif not token.startswith("#"):
+            words = len(token) if "{" in token else 1  # an f-string holds expressions too
+            total += words
+            counts[-1] += words
+            if token in _OPENING:
+                counts.append(0)
+        if total > _MOST:
+            return True
+    return False
+
+
+_OPENING, _CLOSING = ("(", "[", "{"), (")", "]", "}")
+_TOKEN = re.compile(
+    r"""
+    (?P<quote>\"{3}|'{3}|\"|')(?:\\.|(?!(?P=quote))[^\\])*(?P=quote)  # a string
+    | ["'].*  # one that does not end
+    | \#[^\n]*  # a comment
+    | \w+ | \S  # a word, a sign
+    """,
+    re.DOTALL | re.VERBOSE,
+)
 
 _WORDS: dict[type[ast.expr], str] = {
     ast.BinOp: "This operator",

@@ -11,7 +11,7 @@ from mlx.optimizers import schedulers
 
 from . import mlx_optimizers
 from .mlx_lm import MlxLm
-from .replacements import Replacements, takers
+from .replacements import Replacements, importers
 
 _THE_FIVE = ("exponential_decay", "step_decay", "cosine_decay", "linear_schedule", "join_schedules")
 
@@ -26,7 +26,8 @@ def install() -> None:
       this package are in ``mlx.optimizers.schedulers`` too, under names that MLX does not have itself.
     * Optimizers of MLX keep the coefficients of such a schedule in their state, under ``"schedules"``, as those made by
       ``scheduled`` do: a compiled step that captures ``optimizer.state`` follows ``retune`` and ``observe``.
-    * ``build_schedule`` of mlx-lm becomes ``from_config``, whether it is imported already or will be.
+    * ``build_schedule`` of mlx-lm becomes ``from_config``, whether it is imported already or will be, also that of
+      a copy of mlx-lm inside another package.
 
     To call it again changes nothing, unless something else has replaced ours since.
 
@@ -56,7 +57,7 @@ def install() -> None:
         mlx_optimizers.install(_replacements)
         _mlx_lm.install()
     _mlx_lm.catch_up()
-    _warn_of_takers([original for original in originals if original.__module__ == schedulers.__name__])
+    _warn_of_importers([original for original in originals if original.__module__ == schedulers.__name__])
 
 
 def uninstall() -> None:
@@ -84,13 +85,13 @@ def unload_ipython_extension(ipython: Any) -> None:
     uninstall()
 
 
-def _warn_of_takers(originals: Collection[Any]) -> None:
-    names: dict[str, list[str]] = {}
-    for module, _, original in takers(originals):
-        names.setdefault(module.__name__, []).append(original.__name__)
-    for name, taken in names.items():
+def _warn_of_importers(originals: Collection[Any]) -> None:
+    names: dict[str, set[str]] = {}
+    for module, _, original in importers(originals):
+        names.setdefault(module.__name__, set()).add(original.__name__)
+    for name, imported in names.items():
         warn(
-            f"{name} has imported {', '.join(sorted(taken))} from MLX before install(), and goes on with MLX's own. "
+            f"{name} has imported {', '.join(sorted(imported))} from MLX before install(), and goes on with MLX's own. "
             f"Call install() first, or start the program by mlxsched run.",
             stacklevel=3,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -12,27 +12,51 @@ from warnings import warn
 
 from ..config.from_config import from_config
 from ..core.schedule import Schedule, is_mutable
-from .replacements import Replacements, takers
+from .replacements import Replacements, importers
 
 _MODULE, _NAME = "mlx_lm.tuner.utils", "build_schedule"
 
 
-def build_schedule(schedule_config: Any) -> Schedule:
-    """Build a learning rate schedule from the given config."""
-    from ..config.mapping import at  # seldom needed, and slow to import
+class ConfigurationError(Exception):
+    """What stands in an ``lr_schedule`` is no schedule."""
 
-    if isinstance(schedule_config, Mapping) and "name" not in schedule_config:
-        raise KeyError(f"lr_schedule names no schedule: {schedule_config!r} has no key 'name'.")  # mlx-lm's own error
-    with at("lr_schedule"):
-        schedule = from_config(schedule_config)
-    for note in unobserved(schedule):
-        warn(note, stacklevel=2)
-    return schedule
+
+class _NoSchedule(ConfigurationError, ValueError):
+    pass
+
+
+class _NoName(ConfigurationError, KeyError):
+    """As mlx-lm's own function raises."""
+
+    __str__ = Exception.__str__
+
+
+def is_mlx_lm(module: str) -> bool:
+    """Whether a module is the one of mlx-lm that makes schedules, or a copy of it inside another package."""
+    return module == _MODULE or module.endswith(f".{_MODULE}")
 
 
 def unobserved(schedule: Schedule) -> list[str]:
     """A note if metrics change a schedule, where nobody may tell it any."""
     return [f"{schedule} changes nothing unless a callback of yours calls observe."] if is_mutable(schedule) else []
+
+
+def _in_place_of(original: Any) -> Callable[[Any], Schedule]:
+    """Ours, one for each original, so that it can be put back."""
+
+    def build_schedule(schedule_config: Any) -> Schedule:
+        """Build a learning rate schedule from the given config."""
+        if isinstance(schedule_config, Mapping) and "name" not in schedule_config:
+            raise _NoName(f"lr_schedule names no schedule: {dict(schedule_config)!r:.200} has no key 'name'.")
+        try:
+            schedule = from_config(schedule_config)
+        except (ValueError, TypeError) as error:
+            raise _NoSchedule(f"lr_schedule: {error}") from error
+        for note in unobserved(schedule):
+            warn(note, stacklevel=2)
+        return schedule
+
+    return build_schedule
 
 
 class MlxLm:
@@ -44,7 +68,7 @@ class MlxLm:
 
     def __init__(self, replacements: Replacements) -> None:
         self._replacements = replacements
-        self._original: Any = None
+        self._originals: dict[Any, Any] = {}  # of each of ours
 
     def install(self) -> None:
         """Has it replaced when mlx-lm is imported."""
@@ -53,23 +77,23 @@ class MlxLm:
 
     def catch_up(self) -> None:
         """Replaces it where mlx-lm is imported already. Not to be called with the lock of the replacements held."""
-        if _MODULE in sys.modules:
+        for name in filter(is_mlx_lm, [*sys.modules]):
             # Another thread may be importing it. This waits until that is done, which may need the lock.
-            self._replace(importlib.import_module(_MODULE))
+            self._replace(importlib.import_module(name))
 
     def uninstall(self) -> None:
-        """Puts mlx-lm's own back, also in modules that have taken ours from there."""
+        """Puts mlx-lm's own back, also in modules that have imported ours from there."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
-        for module, name, _ in takers([build_schedule]):
-            if module.__name__ != __name__:
-                setattr(module, name, self._original)
+        for module, name, ours in importers(self._originals):
+            setattr(module, name, self._originals[ours])
+        self._originals.clear()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Finds that module as the other finders do."""
-        if fullname != _MODULE:
+        if not is_mlx_lm(fullname):
             return None
         others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
         spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
@@ -86,15 +110,13 @@ class MlxLm:
 
     def _replace(self, module: ModuleType) -> None:
         with self._replacements.lock:
-            if self in sys.meta_path:  # and not uninstalled since
-                self._replace_in(module)
-
-    def _replace_in(self, module: ModuleType) -> None:
-        if not hasattr(module, _NAME):
-            warn(f"{_MODULE} has no {_NAME}: this mlx-lm makes schedules in another way, by itself.", stacklevel=4)
-            return
-        original = self._replacements.put(module, _NAME, build_schedule)
-        if original is not build_schedule:
-            self._original = original
-            for taker, name, _ in takers([original]):
-                self._replacements.put(taker, name, build_schedule)
+            if self not in sys.meta_path:  # uninstalled since
+                return
+            original = getattr(module, _NAME, None)
+            if original is None:
+                warn(f"{module.__name__} has no {_NAME}: it makes schedules in another way, by itself.", stacklevel=3)
+            elif original not in self._originals:
+                ours = _in_place_of(original)
+                self._originals[ours] = self._replacements.put(module, _NAME, ours)
+                for importer, name, _ in importers([original]):
+                    self._replacements.put(importer, name, ours)

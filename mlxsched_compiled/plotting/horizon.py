@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from ..core.schedule import Schedule
-from .samples import evenly, rates_at
+from .samples import evenly, ever_rarer, rates_at
 
 _FAR = 2**62
 """As good as for ever..."""
@@ -30,22 +30,19 @@ def end(schedule: Schedule) -> int | None:
     None if it never does, or only because float32 has no more digits for it. The step is found by looking: an excursion
     shorter than a hundredth of the steps before it may be missed.
     """
-    far = _far(schedule)
-    steps = _ever_rarer(far)
-    *rates, last = rates_at(schedule, steps)
+    far, after = _far(schedule), 0
+    steps = ever_rarer(far)
+    (last,) = rates_at(schedule, steps[-1:])
     if not math.isfinite(last):
         return None
-    before = _last_other(rates, last)
-    if before is None:
-        return 0
-    first, after = steps[before], steps[before + 1]
-    if after > far // 2:
-        return None
-    while after - first > 1:
-        steps = evenly(first, after, 1000)
-        *rates, _ = rates_at(schedule, steps)
-        before = _last_other(rates, last) or 0
-        first, after = steps[before], steps[before + 1]
+    while steps:  # ever closer around the last change
+        before = max((i for i, rate in enumerate(rates_at(schedule, steps)) if rate != last), default=None)
+        if before is None:
+            return 0
+        after = steps[before + 1]
+        if after > far // 2:
+            return None
+        steps = evenly(steps[before], after, 1000) if after - steps[before] > 1 else []
     return None if _fades(schedule, after) else after
 
 
@@ -71,8 +68,7 @@ def horizon(schedule: Schedule, ends: int | None) -> int:
 
 def _cycles(schedule: Schedule) -> int | None:
     """The step at which a few cycles are over."""
-    far = _far(schedule)
-    for steps in (evenly(0, 2**k, 1024) for k in range(4, far.bit_length())):
+    for steps in (evenly(0, 2**k, 1024) for k in range(4, _far(schedule).bit_length())):
         lows = _low_points(rates_at(schedule, steps))
         if len(lows) >= _CYCLES:
             return steps[lows[_CYCLES - 1]]
@@ -82,16 +78,14 @@ def _cycles(schedule: Schedule) -> int | None:
 def _low_points(rates: Sequence[float]) -> list[int]:
     """Where the rate turns from a visible fall to a visible rise."""
     visible = (max(rates) - min(rates)) * _VISIBLE
-    found, falls = [], False
-    top = bottom = 0
+    found = []
+    top = bottom = 0  # the highest since the last low point, and the lowest after it
     for i, rate in enumerate(rates):
-        if falls and rate > rates[bottom] + visible:
+        if rates[bottom] < rates[top] - visible and rate > rates[bottom] + visible:
             found.append(bottom)
-            falls, top = False, i
-        elif not falls and rate < rates[top] - visible:
-            falls, bottom = True, i
+            top = bottom = i
         if rate > rates[top]:
-            top = i
+            top = bottom = i
         if rate <= rates[bottom]:
             bottom = i
     return found
@@ -99,7 +93,7 @@ def _low_points(rates: Sequence[float]) -> list[int]:
 
 def _decay(schedule: Schedule) -> int | None:
     """The step at which a decay has come to where it goes to, or to a few times its half-life."""
-    steps = _ever_rarer(_far(schedule))
+    steps = ever_rarer(_far(schedule))
     *rates, last = rates_at(schedule, steps)
     away = [abs(rate - last) for rate in rates]
     height = max(away)
@@ -112,24 +106,19 @@ def _decay(schedule: Schedule) -> int | None:
 
 def _growth(schedule: Schedule) -> int | None:
     """The step at which the rate has grown a hundredfold."""
-    steps = _ever_rarer(_far(schedule))
+    steps = ever_rarer(_far(schedule))
     rates = [abs(rate) for rate in rates_at(schedule, steps)]
     start = next((rate for rate in rates if rate > 0), math.inf)
     return next((step for step, rate in zip(steps, rates, strict=True) if rate * _VISIBLE >= start), None)
 
 
 def _far(schedule: Schedule) -> int:
-    return _FAR_FOR_OTHERS if schedule._functions else _FAR
+    return _FAR_FOR_OTHERS if _has_a_function(schedule) else _FAR
 
 
-def _ever_rarer(far: int) -> list[int]:
-    """Steps from 0 to ``far``, each a hundredth further than the one before: odd ones, that no period divides."""
-    steps = [0]
-    while steps[-1] < far:
-        steps.append(steps[-1] * 101 // 100 + 1)
-    return steps
-
-
-def _last_other(rates: Sequence[float], value: float) -> int | None:
-    """Where the last rate is that is not ``value``."""
-    return next((i for i in reversed(range(len(rates))) if rates[i] != value), None)
+def _has_a_function(schedule: Schedule) -> bool:
+    """Whether it is made of a function that somebody else wrote."""
+    return any(
+        _has_a_function(operand) if isinstance(operand, Schedule) else callable(operand)
+        for operand in schedule._call.operands()
+    )

@@ -21,3 +21,11 @@ def evenly(first: int, last: int, most: int) -> list[int]:
     if last - first < most:
         return list(range(first, last + 1))
     return [first + i * (last - first) // (most - 1) for i in range(most)]
+
+
+def ever_rarer(last: int) -> list[int]:
+    """Steps from 0 to ``last``, each a hundredth further than the one before: odd ones, that no period divides."""
+    steps = [0]
+    while steps[-1] < last:
+        steps.append(steps[-1] * 101 // 100 + 1)
+    return steps
