@@ -89,7 +89,7 @@ class WeakScalar(mx.array):
         """As its value; but where a comparison with 0 decides what is computed, it is in use."""
         if not isinstance(other, (Number, mx.array)):
             return NotImplemented
-        is_zero = isinstance(other, Number) and other == 0
+        is_zero = not isinstance(other, mx.array) and not other
         if is_zero and (self.in_use or not is_concrete(self.value)):
             return function(1, other)
         answer = function(self.value, _value(other))
