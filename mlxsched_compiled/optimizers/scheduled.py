@@ -207,9 +207,12 @@ class _Scheduled:
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
         """The update of one parameter."""
         reads = self._hyperparameters.reads
+        before, reads.dtype = reads.dtype, gradient.dtype
         reads.updated += 1
-        with reads.within(dtype=gradient.dtype):
+        try:  # by hand, since it takes time for each parameter
             updated: mx.array = super().apply_single(gradient, parameter, state)  # type: ignore[misc]
+        finally:
+            reads.dtype = before
         return updated
 
     @property
