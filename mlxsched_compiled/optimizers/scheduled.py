@@ -263,7 +263,7 @@ class _Scheduled:
         if not isinstance(state, (list, tuple)):
             return self._shown(state)
         scheduler = self._schedulers.get(name)
-        given = scheduler.elements if isinstance(scheduler, ScheduleList) else [None] * len(state)
+        given = scheduler.given if isinstance(scheduler, ScheduleList) else [None] * len(state)
         pairs = zip(given, state, strict=True)
         return tuple(self._shown(value) if each is None or callable(each) else each for each, value in pairs)
 

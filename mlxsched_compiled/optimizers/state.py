@@ -7,7 +7,7 @@ leaves of our schedules stand there too, under ``"schedules"``, by reference: so
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from typing import Any
 from warnings import warn
@@ -29,31 +29,31 @@ class ScheduleList:
     """The scheduler of a list of hyperparameters, such as ``betas``.
 
     Args:
-        elements: A schedule or a number for each.
+        given: A schedule, a function or a number for each.
     """
 
-    def __init__(self, elements: list[Any]) -> None:
-        self.elements = elements
-
-    @property
-    def schedules(self) -> list[Schedule]:
-        """Those among the elements."""
-        return [element for element in self.elements if isinstance(element, Schedule)]
+    def __init__(self, given: list[Any]) -> None:
+        self.given = given
+        # A number has a leaf too: what a trace returns, as the values in the state, must not be a constant of it.
+        self.schedules = [scheduler_of(each) or Schedule(_number, float(each)) for each in given]
 
     @property
     def state(self) -> list[list[Any]]:
-        """The leaves of each, none of a number."""
-        return [element.state if isinstance(element, Schedule) else [] for element in self.elements]
+        """The leaves of each."""
+        return [schedule.state for schedule in self.schedules]
 
-    def __call__(self, step: mx.array, call: Callable[..., mx.array] = Schedule.__call__) -> list[mx.array]:
-        # A number is a new array each time: MLX takes one that came out of a trace for no constant in the next.
-        return [call(e, step) if isinstance(e, Schedule) else mx.array(e, mx.float32) for e in self.elements]
+    def __call__(self, step: mx.array) -> list[mx.array]:
+        return [schedule(step) for schedule in self.schedules]
 
 
-def scheduler_of(value: Any) -> Schedule | ScheduleList | None:
+def _number(step: mx.array, value: mx.array) -> mx.array:
+    return value
+
+
+def scheduler_of(value: Any) -> Any:
     """What gives a hyperparameter, or a list of them, its value before each update. None if all are numbers."""
     if isinstance(value, (list, tuple)):
-        return ScheduleList([scheduler_of(e) or e for e in value]) if any(map(callable, value)) else None
+        return ScheduleList([*value]) if any(map(callable, value)) else None
     return value if isinstance(value, Schedule) else Schedule(value) if callable(value) else None
 
 
@@ -80,7 +80,7 @@ def as_count(step: Any) -> mx.array:
 def value_at(scheduler: Any, step: mx.array) -> Any:
     """What is in the state before an update. No kernel is built for it."""
     if isinstance(scheduler, ScheduleList):
-        return scheduler(step, uncompiled)
+        return [uncompiled(schedule, step) for schedule in scheduler.schedules]
     return uncompiled(scheduler, step) if isinstance(scheduler, Schedule) else scheduler(step)
 
 
@@ -161,7 +161,7 @@ def _mutable(schedulers: dict[str, Any], saved: Any) -> Iterator[tuple[Schedule,
     saved = saved if isinstance(saved, dict) else {}
     for name, scheduler in schedulers.items():
         is_list = isinstance(scheduler, ScheduleList)
-        pairs = zip_longest(scheduler.elements, saved.get(name, ())) if is_list else [(scheduler, saved.get(name))]
+        pairs = zip_longest(scheduler.schedules, saved.get(name, ())) if is_list else [(scheduler, saved.get(name))]
         for schedule, its in pairs:
             if isinstance(schedule, Schedule) and is_mutable(schedule):
                 yield schedule, its
