@@ -418,6 +418,17 @@ def test_several_optimizers() -> None:
 
 
 @pytest.mark.usefixtures("installed")
+def test_an_optimizer_that_calls_no_constructor_of_mlx() -> None:
+    class Apart(mlx.optimizers.Optimizer):
+        def __init__(self) -> None:
+            self.state = {"learning_rate": 0.1}
+
+    optimizer: Any = Apart()
+    optimizer.learning_rate = 0.5
+    assert copy.copy(optimizer).learning_rate.item() == 0.5
+
+
+@pytest.mark.usefixtures("installed")
 def test_an_assigned_rate_lasts() -> None:
     optimizer = optim.SGD(optim.cosine_decay(0.5, 100))
     optimizer.learning_rate = 7.0

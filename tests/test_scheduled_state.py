@@ -13,6 +13,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.optimizers as optim
+import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
@@ -141,6 +142,29 @@ def test_what_metrics_did_is_restored_beside_another_element(before: Any, now: A
     again, its_plateau = make(now)
     again.state = tree_unflatten(list(dict(tree_flatten(optimizer.state)).items()))
     assert its_plateau(5).item() == plateau(5).item() == pytest.approx(0.945 / 4)
+
+
+def test_a_shallow_copy_is_given_other_numbers() -> None:
+    """Or schedules: the original goes on with its own."""
+    optimizer: Any = scheduled(optim.AdamW, learning_rate=up(0.1, 0.2), weight_decay=up(0.1, 0.2))
+    another = copy.copy(optimizer)
+    another.weight_decay, another.learning_rate = 0.5, ours.cosine_decay(0.3, 10)
+    optimizer.update({}, {})
+    assert (optimizer.weight_decay, optimizer.learning_rate.item()) == (np.float32(0.1), np.float32(0.1))
+    another.update({}, {})
+    assert (another.weight_decay, another.learning_rate.item()) == (0.5, np.float32(0.3))
+
+
+def test_numbers_that_were_assigned_outlast_a_state_that_is_loaded() -> None:
+    """As all hyperparameters do; the learning rate alone is that of the state."""
+    optimizer: Any = scheduled(optim.AdamW, learning_rate=0.1, weight_decay=up(0.1, 0.2), betas=[0.9, up(0.9, 0.99)])
+    saved = tree_unflatten(tree_flatten(Training(WAYS["eager"], optimizer=optimizer).train(2).optimizer.state))
+    optimizer.weight_decay, optimizer.betas, optimizer.learning_rate = 0.5, (0.25, 0.75), 0.3
+    optimizer.state = saved
+    assert (optimizer.weight_decay, *optimizer.betas) == (0.5, 0.25, 0.75)
+    training = Training(ours.compiled_step, optimizer=optimizer).train(1)
+    assert (training.optimizer.weight_decay, *training.optimizer.betas) == (0.5, 0.25, 0.75)
+    assert optimizer.learning_rate.item() == np.float32(0.1)
 
 
 @pytest.mark.parametrize("kind", ["scheduled", "scheduled, a list", "installed"])

@@ -14,6 +14,7 @@ import pytest
 import mlxsched_compiled as ours
 from mlxsched_compiled import scheduled
 
+from .measuring import requires_compile
 from .scheduled_optimizers import (
     RATE,
     Case,
@@ -245,6 +246,7 @@ def test_after_an_update_that_failed(way: Callable[..., Step]) -> None:
     assert bits(training.train(2).model.parameters()) == bits(other.train(2).model.parameters())
 
 
+@requires_compile
 def test_an_eager_update_evaluates_no_gradients() -> None:
     """Once there was one: the update only builds the graph, whether or not it is said that a schedule is not read."""
     optimizer = scheduled(optim.AdamW, learning_rate=up(0.1, 0.2), weight_decay=up(0.1, 0.2), betas=[0.9, up(0.9, 1)])
@@ -265,7 +267,7 @@ def _is_pending(array: mx.array) -> bool:
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_a_users_function_is_called_no_more_than_needed(way: Callable[..., Step]) -> None:
-    """Once when the optimizer is made, and once or twice for all its updates together."""
+    """Once when the optimizer is made, and at most once for each update."""
     calls = []
 
     def decay(step: mx.array) -> mx.array:
@@ -275,7 +277,7 @@ def test_a_users_function_is_called_no_more_than_needed(way: Callable[..., Step]
     optimizer = scheduled(optim.AdamW, learning_rate=0.01, weight_decay=decay)
     assert len(calls) == 1
     training = Training(way, optimizer=optimizer).train(4)
-    assert 1 < len(calls) <= 3
+    assert 1 < len(calls) <= 5
     assert training.optimizer.weight_decay == pytest.approx(0.13)
 
 
@@ -303,10 +305,10 @@ def test_one_tuple_at_two_places(way: Callable[..., Step]) -> None:
         optimizer: Any = scheduled(Tupled, learning_rate=0.1, scales=shared, others=shared)
         training = Training(each, optimizer=optimizer).train(3)
         assert (optimizer.counts[0].item(), optimizer.same_counts[0].item()) == (12, 0)
-        optimizer.others = (0.5, 0.75)
+        optimizer.others = (up(0.2, 0.4), 0.75)
         training.train(2)
         assert [*map(float, optimizer.scales)] == pytest.approx([0.7, 0.25])
-        assert [*map(float, optimizer.others)] == [0.5, 0.75]
+        assert [*map(float, optimizer.others)] == pytest.approx([0.28, 0.75])
         found.append(training)
     assert found[0].bits() == found[1].bits()
 

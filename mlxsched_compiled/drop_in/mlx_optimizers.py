@@ -12,7 +12,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.optimizers import Optimizer
 
-from ..optimizers.state import as_count, check_names, follow, has_leaves, load, store_leaves, unfollow
+from ..optimizers.state import as_count, check_names, follow, has_leaves, load, store_leaves
 from .replacements import NOTHING, Replacements
 
 
@@ -33,7 +33,7 @@ def _made(maybe_schedule: Callable[..., None]) -> Callable[..., None]:
 
 def _initialized(init: Callable[..., None]) -> Callable[..., None]:
     def wrapped(self: Any, parameters: dict[str, Any]) -> None:
-        if has_leaves(self._schedulers):
+        if has_leaves(_schedulers(self)):
             check_names(parameters, {"schedules"})
         init(self, parameters)
 
@@ -42,7 +42,7 @@ def _initialized(init: Callable[..., None]) -> Callable[..., None]:
 
 def _state(state: property) -> property:
     def assign(self: Any, state_: Any) -> None:
-        if has_leaves(self._schedulers):
+        if has_leaves(_schedulers(self)):
             load(self._schedulers, state_)
         state.__set__(self, state_)
 
@@ -51,11 +51,9 @@ def _state(state: property) -> property:
 
 def _learning_rate(learning_rate: property) -> property:
     def assign(self: Any, value: Any) -> None:
-        if callable(value):
-            follow(self._schedulers, self._state, "learning_rate", value)
-        else:
+        if not callable(value):
             learning_rate.__set__(self, value)  # which refuses what is no number, before anything is changed
-            unfollow(self._schedulers, self._state, "learning_rate")
+        follow(_schedulers(self), self.state, "learning_rate", value if callable(value) else None)
 
     return learning_rate.setter(assign)
 
@@ -76,10 +74,16 @@ def _copied(set_state: Any) -> Callable[..., None]:
             vars(self).update(named or {})
             for name, value in (slots or {}).items():
                 setattr(self, name, value)
-        if has_leaves(self._schedulers):
+        if has_leaves(_schedulers(self)):
             store_leaves(self._schedulers, self._state)
 
     return wrapped
+
+
+def _schedulers(optimizer: Any) -> dict[str, Any]:
+    """None of an optimizer that has not called the constructor of MLX's."""
+    schedulers: dict[str, Any] = getattr(optimizer, "_schedulers", {})
+    return schedulers
 
 
 _WRAPPERS: dict[str, Callable[[Any], Any]] = {

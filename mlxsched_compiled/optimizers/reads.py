@@ -12,51 +12,33 @@ from ..core.tracing import is_concrete
 
 
 class Reads:
-    """Notes the hyperparameters that updates read, until there is a verdict."""
+    """Notes what updates read, until there is a verdict."""
 
     def __init__(self) -> None:
         self.is_updating = False
         """Whether an update is under way."""
         self.dtype: mx.Dtype | None = None
         """Of the gradient or parameter at hand, where one is updated or initialized."""
-        self.initialized = 0
-        """How many parameters have a state."""
+        self.initialized = self.updated = 0
+        """How many parameters have a state, and how many the present update has come to."""
         self._names: set[str] = set()
-        self._updated = 0  # parameters, in the present update
         self._updates = 0
         self._has_verdict = False
+
+    @contextmanager
+    def within(self, **present: Any) -> Iterator[None]:
+        """Has attributes be these, for as long as it lasts."""
+        before = {name: getattr(self, name) for name in present}
+        vars(self).update(present)
+        try:
+            yield
+        finally:
+            vars(self).update(before)
 
     def note(self, name: str) -> None:
         """Notes that a hyperparameter is read."""
         if self.is_updating:
             self._names.add(name)
-
-    @contextmanager
-    def update(self) -> Iterator[None]:
-        """An update of all parameters."""
-        self.is_updating, self._updated = True, 0
-        try:
-            yield
-        finally:
-            self.is_updating = False
-
-    @contextmanager
-    def initialization(self) -> Iterator[None]:
-        """What this reads, updates need not read again."""
-        before, self.is_updating = self.is_updating, False
-        try:
-            yield
-        finally:
-            self.is_updating = before
-
-    @contextmanager
-    def single(self, array: mx.array) -> Iterator[None]:
-        """The update, or the initialization, of one parameter."""
-        self.dtype, self._updated = array.dtype, self._updated + 1
-        try:
-            yield
-        finally:
-            self.dtype = None
 
     def unread(self, names: list[str], step: Any) -> list[str]:
         """After an update, those of the names that updates do not read, if that is certain by now. Said once.
@@ -64,7 +46,7 @@ class Reads:
         An update of some of the parameters says nothing. Nor does the first of an eager loop, which may do something
         else than those that follow; one that is traced, as its step shows, is all that a compiled step does.
         """
-        if self._has_verdict or not 0 < self.initialized <= self._updated:
+        if self._has_verdict or not 0 < self.initialized <= self.updated:
             return []
         self._updates += 1
         unread = [name for name in names if name not in self._names]

@@ -8,6 +8,7 @@ in place of the attributes that are scheduled.
 from __future__ import annotations
 
 from contextlib import suppress
+from copy import copy
 from functools import cache
 from typing import Any, TypeVar
 from warnings import warn
@@ -24,14 +25,12 @@ from .state import (
     ScheduleList,
     as_count,
     check_names,
-    first_value,
     follow,
     load,
     number_array,
     scheduler_of,
     store_leaves,
-    unfollow,
-    without_leaves,
+    value_at,
 )
 from .weak_scalar import WeakScalar
 
@@ -107,7 +106,7 @@ def scheduled(optimizer_class: type[O], /, **arguments: Any) -> O:
         if name != "learning_rate" and name in known and is_number(parameters[name], value)
         if (scheduler := scheduler_of(value)) is not None
     }
-    values = {name: first_value(scheduler, mx.array(0, mx.uint64)) for name, scheduler in schedulers.items()}
+    values = {name: value_at(scheduler, mx.array(0, mx.uint64)) for name, scheduler in schedulers.items()}
     optimizer, names = _constructed(optimizer_class, arguments, values)
     optimizer.__class__ = _derived(optimizer_class, names)  # type: ignore[arg-type]
     optimizer._hyperparameters = _Hyperparameters(optimizer_class, names, arguments)
@@ -117,7 +116,7 @@ def scheduled(optimizer_class: type[O], /, **arguments: Any) -> O:
         optimizer._schedulers[name], state[name] = schedulers[name], values[name]
     rate = optimizer._schedulers.get("learning_rate")
     if isinstance(rate, Schedule):
-        state["learning_rate"] = first_value(rate, state["step"])  # with no kernel to build, unlike MLX's
+        state["learning_rate"] = value_at(rate, state["step"])  # with no kernel to build, unlike MLX's
     store_leaves(optimizer._schedulers, state)
     with suppress(ValueError, RuntimeError):  # of what is made inside of a trace
         mx.eval(state)  # another thread, as that of a process pool, cannot
@@ -134,23 +133,20 @@ def _constructed(
     """
     numbers = {name: _as_number(arguments[name], value) for name, value in values.items()}  # which it may check
     optimizer: Any = optimizer_class(**{**arguments, **numbers})
-    kept = {name: elements_of(vars(optimizer).get(name)) for name in numbers}
-    names = tuple(name for name in numbers if kept[name] == elements_of(numbers[name]))
-    if len(names) == len(numbers):
-        return optimizer, names
-    others = next(name for name in numbers if name not in names)
-    refusal = TypeError(
-        f"{others} of {optimizer_class.__name__} cannot be scheduled: the constructor does not keep what it is given "
-        f"in an attribute of that name, and a property is none."
-    )
-    try:
-        optimizer = optimizer_class(**{**arguments, **{name: numbers[name] for name in names}})
-    except TypeError as error:  # it computes with what should be a number
-        raise refusal from error
-    followed = optimizer._schedulers.values()
-    for name in numbers.keys() - set(names):
-        if not all(any(each is one for one in followed) for each in elements_of(arguments[name]) if callable(each)):
-            raise refusal
+    kept = vars(optimizer)
+    names = tuple(name for name in numbers if elements_of(kept.get(name)) == elements_of(numbers[name]))
+    if others := [name for name in numbers if name not in names]:
+        try:
+            optimizer = optimizer_class(**{**arguments, **{name: numbers[name] for name in names}})
+            followed = [*optimizer._schedulers.values()]
+        except TypeError:  # it computes with what should be a number
+            followed = []
+        for name in others:
+            if all(arguments[name] is not scheduler for scheduler in followed):
+                raise TypeError(
+                    f"{name} of {optimizer_class.__name__} cannot be scheduled: the constructor does not keep what it "
+                    f"is given in an attribute of that name, and a property is none."
+                )
     return optimizer, names
 
 
@@ -185,19 +181,20 @@ class _Scheduled:
         """Initializes the state."""
         its = self._hyperparameters
         check_names(parameters, {"schedules", *its.names})
-        with its.reads.initialization():
+        with its.reads.within(is_updating=False):  # what this reads, updates need not read again
             super().init(parameters)  # type: ignore[misc]
         its.reads.initialized = len(tree_flatten(parameters))
 
     def init_single(self, parameter: mx.array, state: dict[str, Any]) -> None:
         """Initializes the state of one parameter."""
-        with self._hyperparameters.reads.single(parameter):
+        with self._hyperparameters.reads.within(dtype=parameter.dtype):
             super().init_single(parameter, state)  # type: ignore[misc]
 
     def apply_gradients(self, gradients: dict[str, Any], parameters: dict[str, Any]) -> dict[str, Any]:
         """The updates of all parameters."""
         its = self._hyperparameters
-        with its.reads.update():
+        its.reads.updated = 0
+        with its.reads.within(is_updating=True):
             updated: dict[str, Any] = super().apply_gradients(gradients, parameters)  # type: ignore[misc]
         for name in its.reads.unread([*self._schedulers], self._state["step"]):
             warn(
@@ -209,8 +206,13 @@ class _Scheduled:
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]) -> mx.array:
         """The update of one parameter."""
-        with self._hyperparameters.reads.single(gradient):
+        reads = self._hyperparameters.reads
+        before, reads.dtype = reads.dtype, gradient.dtype
+        reads.updated += 1
+        try:  # by hand, since it takes time for each parameter
             updated: mx.array = super().apply_single(gradient, parameter, state)  # type: ignore[misc]
+        finally:
+            reads.dtype = before
         return updated
 
     @property
@@ -236,7 +238,7 @@ class _Scheduled:
                 if name not in self._schedulers:  # a number that was assigned: it is what the program says
                     state[name] = number_array(name, its.arguments[name])
                 elif name not in state:
-                    state[name] = first_value(self._schedulers[name], as_count(state["step"]))
+                    state[name] = value_at(self._schedulers[name], as_count(state["step"]))
         super(_Scheduled, type(self)).state.fset(self, state)  # type: ignore[misc]
 
     @property
@@ -248,12 +250,10 @@ class _Scheduled:
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         arguments = self._hyperparameters.arguments
-        if callable(value):
-            follow(self._schedulers, self._state, "learning_rate", value)
-        else:
+        if not callable(value):
             number = finite("learning_rate", value)
             super(_Scheduled, type(self)).learning_rate.fset(self, number)  # type: ignore[misc]
-            unfollow(self._schedulers, self._state, "learning_rate")
+        follow(self._schedulers, self._state, "learning_rate", value if callable(value) else None)
         if "learning_rate" in arguments:
             arguments["learning_rate"] = value
 
@@ -263,9 +263,9 @@ class _Scheduled:
         if not isinstance(state, (list, tuple)):
             return self._shown(state)
         scheduler = self._schedulers.get(name)
-        given = scheduler.elements if isinstance(scheduler, ScheduleList) else [None] * len(state)
+        given = scheduler.given if isinstance(scheduler, ScheduleList) else [None] * len(state)
         pairs = zip(given, state, strict=True)
-        return tuple(each if isinstance(each, (int, float)) else self._shown(value) for each, value in pairs)
+        return tuple(self._shown(value) if each is None or callable(each) else each for each, value in pairs)
 
     def _shown(self, value: Any) -> WeakScalar:
         reads = self._hyperparameters.reads
@@ -278,9 +278,7 @@ class _Scheduled:
         scheduler = scheduler_of(value)
         if scheduler is None:
             self._state[name] = number_array(name, value)
-            unfollow(self._schedulers, self._state, name)
-        else:
-            follow(self._schedulers, self._state, name, scheduler)
+        follow(self._schedulers, self._state, name, scheduler)
         its.arguments[name] = list(value) if isinstance(value, list) else value
 
     def __repr__(self) -> str:
@@ -292,7 +290,7 @@ class _Scheduled:
     def __reduce__(self) -> tuple[Any, ...]:
         its = self._hyperparameters
         attributes = {name: value for name, value in vars(self).items() if name != "_hyperparameters"}
-        attributes |= {"_schedulers": dict(self._schedulers), "_state": without_leaves(self._state)}
+        attributes |= {"_schedulers": copy(self._schedulers), "_state": copy(self._state)}
         return _copied, (its.optimizer_class, its.names, its.arguments, attributes)
 
 

@@ -27,11 +27,9 @@ class WeakScalar(mx.array):
     """
 
     def __init__(self, value: mx.array, dtype: mx.Dtype = mx.float32, *, in_use: bool = False) -> None:
+        super().__init__(value, _floating(dtype))
         self.value = value
         self.in_use = in_use
-        seen = self._as(dtype)
-        super().__init__(0.0, seen.dtype)
-        self[()] = seen  # mx.array(seen) would be a copy, and an operation more where a function of MLX sees it
 
     def __repr__(self) -> str:
         return f"{self.value.item():.7g}" if is_concrete(self.value) else "<a number in a trace>"
@@ -73,13 +71,10 @@ class WeakScalar(mx.array):
     def _of(self, value: mx.array) -> WeakScalar:
         return WeakScalar(value, self.dtype, in_use=self.in_use)
 
-    def _as(self, dtype: mx.Dtype) -> mx.array:
-        return self.value.astype(dtype if mx.issubdtype(dtype, mx.inexact) else mx.float32)
-
     def _computed(self, function: Callable[[Any, Any], Any], other: Any, *, reverse: bool) -> Any:
         """The result of an operator: of two numbers a number, next to an array an array."""
         if isinstance(other, mx.array) and not isinstance(other, WeakScalar):
-            value = self._as(other.dtype)
+            value = self.value.astype(_floating(other.dtype))
             return function(other, value) if reverse else function(value, other)
         number = _value(other)
         result = function(number, self.value) if reverse else function(self.value, number)
@@ -89,7 +84,7 @@ class WeakScalar(mx.array):
         """As its value; but where a comparison with 0 decides what is computed, it is in use."""
         if not isinstance(other, (Number, mx.array)):
             return NotImplemented
-        is_zero = isinstance(other, Number) and other == 0
+        is_zero = not isinstance(other, mx.array) and not other
         if is_zero and (self.in_use or not is_concrete(self.value)):
             return function(1, other)
         answer = function(self.value, _value(other))
@@ -101,12 +96,13 @@ class WeakScalar(mx.array):
 class _Answer(mx.array):
     """What a comparison says: an array, whose value Python asks for by ``if``, ``max`` or ``in``."""
 
-    def __init__(self, answer: mx.array) -> None:
-        super().__init__(False)
-        self[()] = answer
-
     def __bool__(self) -> bool:
         return bool(_for_python(self))
+
+
+def _floating(dtype: mx.Dtype) -> mx.Dtype:
+    """The type of a number next to an array of this one, which may be an integer."""
+    return dtype if mx.issubdtype(dtype, mx.inexact) else mx.float32
 
 
 def _value(number: Any) -> Any:

@@ -12,7 +12,7 @@ from mlx.nn import Module
 from mlx.optimizers import Optimizer
 
 from ..core.checks import count, positive, static
-from ..optimizers.carried import schedules_of
+from ..optimizers.state import schedules_of
 from ..plotting.plot import new_axes
 from .guards import Guards
 from .step import compiled_step

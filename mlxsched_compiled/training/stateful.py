@@ -22,7 +22,7 @@ from mlx.utils import tree_flatten
 from ..core.schedule import Schedule, handing
 from ..core.tracing import is_concrete
 from ..core.tracing import looks_at_a_value as is_look
-from ..optimizers.carried import schedules_of
+from ..optimizers.state import schedules_of
 from .guards import Guards
 from .undo import contents, put_back, refill, restorer, set_random_key
 
