@@ -19,7 +19,8 @@ _warned: WeakSet[Any] = WeakSet()
 def is_frozen_by_update() -> bool:
     """Whether an optimizer's update is under way on this thread, and traced.
 
-    Warns, once for each optimizer, if that is in a compiled function that does not have its state as an input. It looks for the frames of MLX's own functions on the stack: nothing else says which update calls a schedule.
+    Warns, once for each optimizer, if that is in a compiled function that does not have its state as an input. It looks
+    for the frames of MLX's own functions on the stack: nothing else says which update calls a schedule.
     """
     is_traced, optimizer = False, None
     frame: FrameType | None = sys._getframe()

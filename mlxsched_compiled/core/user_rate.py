@@ -44,11 +44,10 @@ class UserRate:
         except (ValueError, TypeError) as error:
             if not looks_at_a_value(error):
                 raise
-            what = "the step or a hyperparameter" if hyperparameters else "the step"
             raise TypeError(
-                f"{self} cannot be traced by MLX: it asks for the value of {what} (.item(), float(...), if ... < n), "
-                f"which an array has not in a graph. Write mx.where for if; or tabulate(function, steps) takes any "
-                f"function of an int."
+                f"{self} cannot be traced by MLX: a rate may not look at the value of {self._looked_at(hyperparameters)} "
+                f"(.item(), float(...), if ... < n). Write mx.where for if. tabulate(function, steps) takes any function "
+                f"of an int."
             ) from error
         if isinstance(value, mx.array):
             if not _fits(value, step, *hyperparameters):
@@ -58,6 +57,14 @@ class UserRate:
             raise TypeError(f"{self} must return a number or an mx.array, but returned {value!r:.200}.")
         number = mx.array(float(value), mx.float32)
         return number if is_concrete(step) else runtime_inputs([number])[0]
+
+    def _looked_at(self, hyperparameters: tuple[mx.array, ...]) -> str:
+        """What the function looks at the value of: with a step that has one, it is a hyperparameter or nothing."""
+        try:
+            self.function(mx.array(0, mx.uint64), *hyperparameters)
+        except Exception as error:
+            return "a hyperparameter" if hyperparameters and looks_at_a_value(error) else "the step"
+        return "the step"
 
 
 def _fits(value: mx.array, *arguments: mx.array) -> bool:
