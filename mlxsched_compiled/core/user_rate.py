@@ -44,10 +44,10 @@ class UserRate:
         except (ValueError, TypeError) as error:
             if not looks_at_a_value(error):
                 raise
+            looked_at = self._looked_at(hyperparameters)
             raise TypeError(
-                f"{self} cannot be traced by MLX: a rate may not look at the value of {self._looked_at(hyperparameters)} "
-                f"(.item(), float(...), if ... < n). Write mx.where for if. tabulate(function, steps) takes any function "
-                f"of an int."
+                f"{self} cannot be traced by MLX: a rate may not look at the value of {looked_at} (.item(), float(...), "
+                f"if ... < n). Write mx.where for if. tabulate(function, steps) takes any function of an int."
             ) from error
         if isinstance(value, mx.array):
             if not _fits(value, step, *hyperparameters):
