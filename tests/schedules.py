@@ -359,7 +359,7 @@ TABLE: dict[str, Row] = {
         bad={"k": [0, -1]},
     ),
     "warmup, shape and k": Row(
-        lambda m, p: m.warmup(m.inverse_sqrt_decay(p, _n(p)), _n(p, 50), p / 7, shape="rex", k=1.5 + p),
+        lambda m, p: m.warmup(m.linear_schedule(p, p / 9, _n(p)), _n(p, 50), p / 7, shape="rex", k=1.5 + p),
         kernels=2,
         bad={"k": [0, -1], "shape": _STEEP},
     ),

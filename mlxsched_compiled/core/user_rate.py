@@ -44,9 +44,9 @@ class UserRate:
         except (ValueError, TypeError) as error:
             if not looks_at_a_value(error):
                 raise
-            looked_at = self._looked_at(hyperparameters)
+            what = self._looked_at(hyperparameters)
             raise TypeError(
-                f"{self} cannot be traced by MLX: a rate may not look at the value of {looked_at} (.item(), float(...), "
+                f"{self} cannot be traced by MLX: a rate may not look at the value of {what} (.item(), float(...), "
                 f"if ... < n). Write mx.where for if. tabulate(function, steps) takes any function of an int."
             ) from error
         if isinstance(value, mx.array):
