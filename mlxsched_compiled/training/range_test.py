@@ -14,9 +14,9 @@ from mlx.optimizers import Optimizer
 from ..core.checks import count, positive, static
 from ..optimizers.carried import schedules_of
 from ..plotting.plot import new_axes
-from .guards import Guards
+from .layout import Layout
+from .snapshots import Snapshot, random_key, set_random_key
 from .step import compiled_step
-from .undo import contents, put_back, set_random_key
 
 _WORSE = 4
 """How many times the best loss ends the test."""
@@ -223,7 +223,7 @@ def _repeated(batches: Iterable[Any]) -> Iterator[Any]:
 def _without_schedules(optimizer: Optimizer) -> list[dict[str, Any]]:
     """The states in which optimizers look for their learning rate, which nothing else sets from now on."""
     states = []
-    for each in Guards(optimizer).optimizers:
+    for each in Layout([optimizer]).optimizers:
         if "learning_rate" in each.state and not getattr(each, "relative_step", False):
             getattr(each, "_schedulers", {}).pop("learning_rate", None)
             states.append(each.state)
@@ -237,15 +237,23 @@ def _undoing(model: Module, optimizer: Optimizer) -> Callable[[], None]:
 
     Steps replace arrays and do not write into them, so it holds references, not copies.
     """
-    guards = Guards(optimizer, model)
-    schedules = [schedule.state for schedule in schedules_of(guards.optimizers)]
-    before = [*contents([guards.trees, schedules]), *guards.attributes()]
-    random: Any = mx.random.state
-    key = random[0]
+    layout = Layout([optimizer], [model])
+    schedules = [Snapshot(_containers(schedule.state)) for schedule in schedules_of(layout.optimizers)]
+    snapshots = [Snapshot(layout.containers), *schedules]
+    key = random_key()
     mx.eval(key)
 
     def undo() -> None:
-        put_back(before)
+        for snapshot in snapshots:
+            snapshot.restore()
         set_random_key(key)
 
     return undo
+
+
+def _containers(state: list[Any]) -> Iterator[Any]:
+    """A list, and the lists in it."""
+    yield state
+    for child in state:
+        if isinstance(child, list):
+            yield from _containers(child)

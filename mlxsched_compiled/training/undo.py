@@ -7,8 +7,6 @@ from typing import Any
 
 import mlx.core as mx
 
-from .guards import Guards
-
 
 def contents(node: Any) -> Iterator[tuple[Any, Any]]:
     """Each dict, list and set of a tree, with a copy of what is in it."""
@@ -49,23 +47,3 @@ def replace_arrays(container: Any, function: Callable[[mx.array], mx.array]) -> 
         for key, value in list(container.items() if isinstance(container, dict) else enumerate(container)):
             if isinstance(value, mx.array):
                 container[key] = function(value)
-
-
-def restorer(guards: Guards) -> Callable[[], None]:
-    """What puts optimizers back to before they were initialized."""
-    before = list(contents(guards.trees))
-    initialized = [(vars(optimizer), vars(optimizer).get("_initialized")) for optimizer in guards.optimizers]
-
-    def restore() -> None:
-        put_back(before)
-        for attributes, value in initialized:
-            attributes["_initialized"] = value
-
-    return restore
-
-
-def set_random_key(key: mx.array) -> None:
-    """Sets the state of MLX's random numbers."""
-    words: Any = key.tolist()
-    high, low = words
-    mx.random.seed(high << 32 | low)
