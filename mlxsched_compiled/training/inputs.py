@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import mlx.core as mx
@@ -17,30 +17,41 @@ class Inputs:
     Args:
         layout: Where arrays stand.
         arrays: The tracers.
-        records_writes: Whether it is asked what was written. It then has to see writes in place, too.
+        records: Whether it is asked what was written. It then has to see writes in place, too.
     """
 
-    def __init__(self, layout: Layout, arrays: list[mx.array], records_writes: bool) -> None:
+    def __init__(self, layout: Layout, arrays: list[mx.array], records: bool) -> None:
         self._layout = layout
         self._arrays = arrays
-        self.placed = [*map(_Recorded.of, arrays)] if records_writes else [*arrays]
-        """What was put into the places."""
-        layout.arrays.put(self.placed)
+        self._records = records
+        self.by_loss: dict[str, mx.array] = {}
+        """What the loss has written, by name, as it was before."""
+        layout.arrays.put(arrays)
+        self._record()
 
-    def written(self, but: Any = ()) -> dict[str, mx.array]:
-        """The arrays that were written, by name, as they were before.
+    def recorded(self, loss_fn: Callable[..., Any]) -> Callable[..., Any]:
+        """``loss_fn``, of which it is recorded what it writes. (Weights are other tracers inside of a gradient.)"""
 
-        Args:
-            but: A tree of placed arrays that are not asked for.
-        """
-        left_out = {*map(id, leaves(but))}
+        def recorded(*batch: Any, **named: Any) -> Any:
+            self._record()
+            value = loss_fn(*batch, **named)
+            self.by_loss = self.written()
+            return value
+
+        return recorded if self._records else loss_fn
+
+    def written(self) -> dict[str, mx.array]:
+        """The arrays that were written, by name, as they were before."""
         self._layout.find_arrays_again()
-        found = {}
-        every = zip(self._layout.arrays.names, self.placed, self._arrays, self._layout.arrays.present(), strict=True)
-        for name, placed, before, now in every:
-            if (now is not placed or placed.is_written) and (id(placed) not in left_out):
-                found[name] = before
-        return found
+        places = self._layout.arrays
+        every = zip(places.names, self._arrays, self.placed, places.present(), strict=True)
+        return {name: before for name, before, placed, now in every if now is not placed or placed.is_written}
+
+    def _record(self) -> None:
+        places = self._layout.arrays
+        self.placed = [*map(_Recorded.of, places.present())] if self._records else self._arrays
+        """What was put into the places."""
+        places.put(self.placed)
 
     def restore_unless(self, condition: mx.array, before: Mapping[str, mx.array]) -> None:
         """Has arrays be as ``before``, by name, unless ``condition`` holds."""

@@ -190,19 +190,17 @@ class CompiledStep:
         apply = _Apply(model, optimizer, max_grad_norm, skip_nonfinite)
         watch = Watch(Layout([optimizer]).optimizers)
 
-        def differentiated(batch: Any, named: Any) -> tuple[Any, Any, mx.array | None]:
-            value, gradients = value_and_grad(model, loss_fn)(model, *batch, **named)
+        def differentiated(inputs: Inputs, batch: Any, named: Any) -> tuple[Any, Any, mx.array | None]:
+            value, gradients = value_and_grad(model, inputs.recorded(loss_fn))(model, *batch, **named)
             return value, gradients, _weight(value) if weighted else None
 
         def add(inputs: Inputs, carry: dict[str, Any], batch: Any, named: Any) -> Any:
             """One more call of several that make an update."""
-            trained = model.trainable_parameters()
-            value, gradients, weight = differentiated(batch, named)
-            written = inputs.written(but=trained) if weighted or skip_nonfinite else {}
+            value, gradients, weight = differentiated(inputs, batch, named)
             if weight is not None:
-                inputs.restore_unless(weight > 0, written)
+                inputs.restore_unless(weight > 0, inputs.by_loss)
             if skip_nonfinite:
-                carry["before"] = {**written, **carry["before"]}
+                carry["before"] = {**inputs.by_loss, **carry["before"]}
             carry["sums"] = added(carry["sums"], gradients, weight)
             carry["weight"] = carry["weight"] + (1.0 if weight is None else mx.where(weight > 0, weight, 0))
             return value, gradients
@@ -217,7 +215,7 @@ class CompiledStep:
             return add(inputs, carry, batch, named)[0]
 
         def update(inputs: Inputs, carry: dict[str, Any], *batch: Any, **named: Any) -> Any:
-            value, gradients, weight = differentiated(batch, named)
+            value, gradients, weight = differentiated(inputs, batch, named)
             apply(inputs, carry, average_gradients(gradients) if data_parallel else gradients, weight)
             return value
 
