@@ -29,12 +29,24 @@ def _by_rows(model: nn.Module, x: mx.array, y: mx.array) -> tuple[mx.array, mx.a
     return mse(model, x, y), mx.array(x.shape[0])
 
 
+def _by_finite_rows(model: nn.Module, x: mx.array, y: mx.array) -> tuple[mx.array, mx.array]:
+    """The mean over the rows that are finite: 0/0 of none."""
+    count = mx.isfinite(x[:, 0]).sum()
+    losses = mx.where(mx.isfinite(x[:, 0]), mx.square(model(x) - y).mean(axis=1), 0)
+    return losses.sum() / count, count
+
+
 RUNS: dict[str, Callable[[], Training]] = {
     # Clipped after the average: each process by the same factor.
     "step": lambda: Training(ours.compiled_step, max_grad_norm=0.3, accumulate=2),
     "update": lambda: Training(by_update),
     "weighted": lambda: Training(ours.compiled_step, loss_fn=_by_rows, weighted=True),
     "weighted, accumulated": lambda: Training(ours.compiled_step, loss_fn=_by_rows, weighted=True, accumulate=2),
+    # One of the two has nothing in some batches, and in some neither has.
+    "weight 0": lambda: Training(ours.compiled_step, loss_fn=_by_finite_rows, weighted=True),
+    "weight 0, accumulated": lambda: Training(
+        ours.compiled_step, loss_fn=_by_finite_rows, weighted=True, accumulate=2, skip_nonfinite=True
+    ),
     "hyperparameters": lambda: Training(
         ours.compiled_step,
         optimizer=ours.scheduled(
@@ -56,8 +68,11 @@ def _trained(rank: int, size: int) -> dict[str, mx.array]:
     found = {}
     for name, make in RUNS.items():
         training, rates = make(), []
-        for x, y in batches(12):
-            batch = tuple(_share(rank, size, rows, "weighted" in name) for rows in (x, y))
+        for number, (x, y) in enumerate(batches(12)):
+            if "weight 0" in name:
+                empty = [0, 0, 2, 8, 8, 2][number % 6]  # rows at the beginning: none, those of one process, all
+                x = mx.where(mx.arange(8)[:, None] < empty, float("nan"), x)
+            batch = tuple(_share(rank, size, rows, "weight" in name) for rows in (x, y))
             rates.append(training.train([batch]).optimizer.learning_rate)
         state = {"arrays": training.arrays()[1:], "rates": mx.stack(rates)}
         found.update({f"{name}: {key}": array for key, array in flat(state)})
