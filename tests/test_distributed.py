@@ -31,8 +31,9 @@ def _by_rows(model: nn.Module, x: mx.array, y: mx.array) -> tuple[mx.array, mx.a
 
 def _by_finite_rows(model: nn.Module, x: mx.array, y: mx.array) -> tuple[mx.array, mx.array]:
     """The mean over the rows that are finite: 0/0 of none."""
-    count = mx.isfinite(x[:, 0]).sum()
-    losses = mx.where(mx.isfinite(x[:, 0]), mx.square(model(x) - y).mean(axis=1), 0)
+    finite = mx.isfinite(x[:, :1])
+    losses = mx.where(finite, mx.square(model(mx.where(finite, x, 0)) - y), 0).mean(axis=1)
+    count = finite.sum()
     return losses.sum() / count, count
 
 
@@ -67,6 +68,8 @@ def _trained(rank: int, size: int) -> dict[str, mx.array]:
     """Weights, optimizer state and the rate of each step of all runs, by name, on the rows of a process."""
     found = {}
     for name, make in RUNS.items():
+        # What differs between the others is not what is compiled, and each process would build its kernels.
+        (mx.enable_compile if name in ("step", "update") else mx.disable_compile)()
         training, rates = make(), []
         for number, (x, y) in enumerate(batches(12)):
             if "weight 0" in name:
@@ -76,6 +79,7 @@ def _trained(rank: int, size: int) -> dict[str, mx.array]:
             rates.append(training.train([batch]).optimizer.learning_rate)
         state = {"arrays": training.arrays()[1:], "rates": mx.stack(rates)}
         found.update({f"{name}: {key}": array for key, array in flat(state)})
+    mx.enable_compile()
     return found
 
 

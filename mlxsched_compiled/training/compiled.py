@@ -198,7 +198,8 @@ class Compiled:
             except BaseException as error:
                 snapshot.restore()
                 places.put(originals)
-                looks = is_look(error) and any(arrays[i].size == 1 for i in layout.of_attributes)
+                may_bake = not self._by_value and any(arrays[i].size == 1 for i in layout.of_attributes)
+                looks = may_bake and is_look(error)
                 if looks or not isinstance(error, _AgainError):
                     self._by_value = looks
                 if looks:
