@@ -95,8 +95,10 @@ class Compiled:
         while True:
             try:
                 return self._call(batch, named)
-            except _AgainError:
+            except _AgainError as error:
                 self._attempts += 1
+                if self._attempts > 2 * _ATTEMPTS:
+                    raise RuntimeError("A step changes with each trace what it depends on.") from error
 
     def _call(self, batch: Any, named: Any) -> Any:
         layout, undo = self._layout, None
