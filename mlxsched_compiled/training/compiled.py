@@ -108,7 +108,7 @@ class Compiled:
             arrays = layout.arrays.present()
         else:
             self._in_a_row = 0
-        key = random_key()
+        key = random_key() if self._draws else None
         self._is_traced = False
         try:
             carry = {name: self._carry[name] for name in self._carried}
@@ -116,7 +116,7 @@ class Compiled:
             result, kept, values, carry = self._compiled(arrays, of_schedules, carry, batch, named)
         except BaseException as error:
             self._layout = None
-            if random_key() is not key:
+            if key is not None:
                 set_random_key(key)
             if undo is not None:
                 undo.restore()
@@ -200,6 +200,8 @@ class Compiled:
             except BaseException as error:
                 snapshot.restore()
                 places.put(originals)
+                if not draws and random_key() is not key:
+                    set_random_key(key)
                 may_bake = not self._by_value and any(arrays[i].size == 1 for i in layout.of_attributes)
                 looks = may_bake and is_look(error)
                 if looks or not isinstance(error, _AgainError):
