@@ -29,12 +29,25 @@ def _by_rows(model: nn.Module, x: mx.array, y: mx.array) -> tuple[mx.array, mx.a
     return mse(model, x, y), mx.array(x.shape[0])
 
 
+def _by_finite_rows(model: nn.Module, x: mx.array, y: mx.array) -> tuple[mx.array, mx.array]:
+    """The mean over the rows that are finite: 0/0 of none."""
+    finite = mx.isfinite(x[:, :1])
+    losses = mx.where(finite, mx.square(model(mx.where(finite, x, 0)) - y), 0).mean(axis=1)
+    count = finite.sum()
+    return losses.sum() / count, count
+
+
 RUNS: dict[str, Callable[[], Training]] = {
     # Clipped after the average: each process by the same factor.
     "step": lambda: Training(ours.compiled_step, max_grad_norm=0.3, accumulate=2),
     "update": lambda: Training(by_update),
     "weighted": lambda: Training(ours.compiled_step, loss_fn=_by_rows, weighted=True),
     "weighted, accumulated": lambda: Training(ours.compiled_step, loss_fn=_by_rows, weighted=True, accumulate=2),
+    # One of the two has nothing in some batches, and in some neither has.
+    "weight 0": lambda: Training(ours.compiled_step, loss_fn=_by_finite_rows, weighted=True),
+    "weight 0, accumulated": lambda: Training(
+        ours.compiled_step, loss_fn=_by_finite_rows, weighted=True, accumulate=2, skip_nonfinite=True
+    ),
     "hyperparameters": lambda: Training(
         ours.compiled_step,
         optimizer=ours.scheduled(
@@ -55,12 +68,18 @@ def _trained(rank: int, size: int) -> dict[str, mx.array]:
     """Weights, optimizer state and the rate of each step of all runs, by name, on the rows of a process."""
     found = {}
     for name, make in RUNS.items():
+        # What differs between the others is not what is compiled, and each process would build its kernels.
+        (mx.enable_compile if name in ("step", "update") else mx.disable_compile)()
         training, rates = make(), []
-        for x, y in batches(12):
-            batch = tuple(_share(rank, size, rows, "weighted" in name) for rows in (x, y))
+        for number, (x, y) in enumerate(batches(12)):
+            if "weight 0" in name:
+                empty = [0, 0, 2, 8, 8, 2][number % 6]  # rows at the beginning: none, those of one process, all
+                x = mx.where(mx.arange(8)[:, None] < empty, float("nan"), x)
+            batch = tuple(_share(rank, size, rows, "weight" in name) for rows in (x, y))
             rates.append(training.train([batch]).optimizer.learning_rate)
         state = {"arrays": training.arrays()[1:], "rates": mx.stack(rates)}
         found.update({f"{name}: {key}": array for key, array in flat(state)})
+    mx.enable_compile()
     return found
 
 

@@ -181,10 +181,10 @@ def test_a_skipped_update_takes_back_what_the_loss_did_to_the_model() -> None:
     model, optimizer = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm(3), nn.Linear(3, 2)), optim.SGD(0.1)
     step = ours.compiled_step(mse, model, optimizer, accumulate=2, skip_nonfinite=True)
     x, y = mx.random.normal((4, 4)), mx.random.normal((4, 2))
+    before = bits(model.state)
     step(x, y)
-    before = bits(model.state, optimizer.state)
     step(x * float("nan"), y)
-    assert bits(model.state, optimizer.state)["0.layers.1.running_mean"] == before["0.layers.1.running_mean"]
+    assert bits(model.state) == before
     assert step.skipped.item() == 1
     step(x, y)
     step(x, y)

@@ -140,6 +140,48 @@ def test_of_a_loss_that_never_falls_there_is_no_suggestion() -> None:
     assert "no suggestion" in repr(test)
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 30])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_of_an_iterator_that_ends_before_the_loss_has_moved_there_is_no_suggestion(noise: float, count: int) -> None:
+    """And it says so: whether the batches are equal, or differ more than training does."""
+    x, y = batches(1)[0]
+    data = ((x * (1 + noise * math.sin(7 * i)), y) for i in range(count))
+    test = ours.range_test(mse, mlp(), optim.SGD(0.1), data)
+    assert len(test.rates) == count
+    assert test.suggestion is None
+    assert test.reason in repr(test)
+    assert test.reason in (
+        "the loss never falls",
+        f"the batches end after {count} of 100 rates, before the loss has moved",
+    )
+
+
+def test_of_an_iterator_that_ends_later_there_is_one() -> None:
+    x, y = batches(1)[0]
+    test = ours.range_test(mse, mlp(), optim.SGD(0.1), ((x, y + 3) for _ in range(85)))
+    assert test.suggestion is not None
+    assert 1e-3 < test.suggestion < 1
+    assert test.reason == ""
+
+
+def test_what_a_batch_tells_a_plateau_is_undone() -> None:
+    schedule = ours.reduce_on_plateau(0.5, patience=0)
+    optimizer = optim.SGD(schedule)
+    schedule.observe(1.0)
+    before = bits(schedule.state, schedule(3))
+
+    def data() -> Iterator[Any]:
+        for batch in batches(5):
+            schedule.observe(2.0)
+            yield batch
+
+    test = ours.range_test(mse, mlp(), optimizer, data())
+    assert len(test.rates) == 5
+    assert bits(schedule.state, schedule(3)) == before
+    schedule.observe(2.0)
+    assert schedule(3).item() == pytest.approx(0.05)
+
+
 def test_a_rise_after_the_minimum_and_its_fall_back_are_no_suggestion() -> None:
     test = RangeTest(20)
     for i, loss in enumerate([9, 9, 8, 5, 3, 3, 11, 4, 3.5]):

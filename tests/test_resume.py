@@ -50,6 +50,15 @@ SETUPS: dict[str, tuple[Callable[[], Any], dict[str, Any], list[int]]] = {
         {},
         [5, 17],
     ),
+    # What metrics have done, under plain optimizers.
+    "plateau": (lambda: optim.SGD(ours.reduce_on_plateau(0.05, factor=0.5, patience=1), momentum=0.9), {}, [2, 5, 17]),
+    "plateau after a warmup": (
+        lambda: optim.AdamW(2 * ours.warmup(ours.reduce_on_plateau(0.05, patience=0), 6)),
+        {"accumulate": 2},
+        [5, 17],
+    ),
+    # With what is to be restored if the third call is not finite.
+    "skipped": (lambda: optim.AdamW(warm_cosine()), {"accumulate": 3, "skip_nonfinite": True}, [4, 5]),
     # Between two calls of one update, twice, and after the update.
     "accumulation": (lambda: optim.AdamW(warm_cosine()), {"accumulate": 3}, [4, 5, 6]),
 }
@@ -80,7 +89,9 @@ def _run(setup: str, folder: Path, begin: int | None = None) -> dict[int, str]:
     mx.random.seed(0 if begin is None else 100 + begin)  # what is loaded must not depend on it
     training = Training(ours.compiled_step, _model(), make_optimizer(), **options)
     names = {"model": training.model, "optimizer": training.optimizer, "step": training.step, "mx": mx}
-    names |= {"tree_flatten": tree_flatten, "tree_unflatten": tree_unflatten}
+    optimizer: Any = training.optimizer
+    schedule = getattr(optimizer, "optimizers", [optimizer])[0]._schedulers["learning_rate"]
+    names |= {"schedule": schedule, "tree_flatten": tree_flatten, "tree_unflatten": tree_unflatten}
     exec(documented(), names)
     save: Any = names["save"]
     load: Any = names["load"]
@@ -93,8 +104,12 @@ def _run(setup: str, folder: Path, begin: int | None = None) -> dict[int, str]:
     elif 0 in stops:
         save(file(0))
     hashes = {}
-    for call in range(begin or 0, CALLS):
-        found = training.train([batches(CALLS)[call]]).bits(training.losses[-1])
+    for call, batch in list(enumerate(batches(CALLS)))[begin or 0 :]:
+        if setup == "skipped" and call in (5, 13):
+            batch = (batch[0] * float("inf"), batch[1])
+        found = training.train([batch]).bits(training.losses[-1])
+        if "plateau" in setup:
+            schedule.observe(float(call % 5))
         hashes[call + 1] = hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
         if begin is None and call + 1 in stops:
             save(file(call + 1))

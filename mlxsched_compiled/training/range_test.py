@@ -14,9 +14,9 @@ from mlx.optimizers import Optimizer
 from ..core.checks import count, positive, static
 from ..optimizers.state import schedules_of
 from ..plotting.plot import new_axes
-from .guards import Guards
+from .layout import Layout
+from .snapshots import Snapshot, random_key, set_random_key
 from .step import compiled_step
-from .undo import contents, put_back, set_random_key
 
 _WORSE = 4
 """How many times the best loss ends the test."""
@@ -59,7 +59,7 @@ def range_test(
             falls at about half the rate.
 
     Returns:
-        A ``RangeTest``: ``rates`` and ``losses``, ``suggestion``, and ``plot()``.
+        A ``RangeTest``: ``rates`` and ``losses``, ``suggestion`` or the ``reason`` why there is none, and ``plot()``.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -125,6 +125,7 @@ class RangeTest:
         """The loss of each step, which is that before the update by its rate."""
         self.diverged = False
         """Whether the last loss ended the test, because it was not finite or, smoothed, more than 4 times the best."""
+        self._steps = steps
         self._reach = max(steps // _REACH, 1)
         self._best = math.inf  # of the smoothed losses, each as it was when it was the latest
 
@@ -136,11 +137,26 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float | None:
-        """The rate whose update made the smoothed loss fall most, on its way to its minimum; None if it never falls."""
-        smoothed = self.smoothed
-        if not smoothed or (best := smoothed.index(min(smoothed))) == 0:
+        """The rate whose update made the smoothed loss fall most, on its way to its minimum; None for ``reason``."""
+        if self.reason:
             return None
+        smoothed = self.smoothed
+        best = smoothed.index(min(smoothed))
         return self.rates[min(range(best), key=lambda i: smoothed[i + 1] - smoothed[i])]
+
+    @property
+    def reason(self) -> str:
+        """Why there is no suggestion; empty where there is one."""
+        smoothed = self.smoothed
+        if not smoothed or smoothed[0] == min(smoothed):
+            return "the loss never falls"
+        if self.diverged or len(self.rates) == self._steps:
+            return ""
+        differences = [abs(loss - mean) for loss, mean in zip(self.losses, smoothed, strict=True)]
+        noise = max(3 * sum(differences) / len(differences), abs(smoothed[0]) / 100)
+        if smoothed[0] - min(smoothed) <= noise:
+            return f"the batches end after {len(self.rates)} of {self._steps} rates, before the loss has moved"
+        return ""
 
     def plot(self, ax: Any = None) -> Any:
         """Draws the losses over the rates, and the suggestion.
@@ -169,7 +185,8 @@ class RangeTest:
     def __repr__(self) -> str:
         if not self.rates:
             return "RangeTest()"
-        parts = ["no suggestion" if self.suggestion is None else f"suggestion {self.suggestion:.2g}"]
+        suggestion = self.suggestion
+        parts = [f"no suggestion: {self.reason}" if suggestion is None else f"suggestion {suggestion:.2g}"]
         parts.append(f"{len(self.rates)} rates from {self.rates[0]:.2g} to {self.rates[-1]:.2g}")
         if smoothed := self.smoothed:
             best = min(smoothed)
@@ -223,7 +240,7 @@ def _repeated(batches: Iterable[Any]) -> Iterator[Any]:
 def _without_schedules(optimizer: Optimizer) -> list[dict[str, Any]]:
     """The states in which optimizers look for their learning rate, which nothing else sets from now on."""
     states = []
-    for each in Guards(optimizer).optimizers:
+    for each in Layout([optimizer]).optimizers:
         if "learning_rate" in each.state and not getattr(each, "relative_step", False):
             getattr(each, "_schedulers", {}).pop("learning_rate", None)
             states.append(each.state)
@@ -237,15 +254,23 @@ def _undoing(model: Module, optimizer: Optimizer) -> Callable[[], None]:
 
     Steps replace arrays and do not write into them, so it holds references, not copies.
     """
-    guards = Guards(optimizer, model)
-    schedules = [schedule.state for schedule in schedules_of(guards.optimizers)]
-    before = [*contents([guards.trees, schedules]), *guards.attributes()]
-    random: Any = mx.random.state
-    key = random[0]
+    layout = Layout([optimizer], [model])
+    schedules = [Snapshot(_containers(schedule.state)) for schedule in schedules_of(layout.optimizers)]
+    snapshots = [Snapshot(layout.containers), *schedules]
+    key = random_key()
     mx.eval(key)
 
     def undo() -> None:
-        put_back(before)
+        for snapshot in snapshots:
+            snapshot.restore()
         set_random_key(key)
 
     return undo
+
+
+def _containers(state: list[Any]) -> Iterator[Any]:
+    """A list, and the lists in it."""
+    yield state
+    for child in state:
+        if isinstance(child, list):
+            yield from _containers(child)

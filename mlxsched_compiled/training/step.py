@@ -8,10 +8,14 @@ from typing import Any
 import mlx.core as mx
 from mlx.nn import Module, average_gradients, value_and_grad
 from mlx.optimizers import Optimizer, clip_grad_norm
+from mlx.utils import tree_flatten, tree_map
 
 from ..core.checks import count, positive, static
-from .gradients import Before, GradientSum, are_finite, shapes
-from .stateful import Stateful
+from .compiled import Compiled
+from .gradients import added, are_finite, laid_out_like, mean, shapes
+from .inputs import Inputs
+from .layout import Layout
+from .watch import Watch
 
 
 def compiled_update(
@@ -132,22 +136,35 @@ def compiled_step(
     )
 
 
-class CompiledUpdate(Stateful):
+class CompiledUpdate:
     """What ``compiled_update`` returns."""
 
     def __init__(self, model: Module, optimizer: Optimizer, skip_nonfinite: bool, data_parallel: bool) -> None:
-        self._apply = _Apply(model, optimizer, None, skip_nonfinite)
+        apply = _Apply(model, optimizer, None, skip_nonfinite)
+        self._carry: dict[str, Any] = {"skipped": mx.array(0, mx.uint32)}
 
-        def update(gradients: dict[str, Any]) -> None:
-            before = self._apply.before()
-            self._apply(average_gradients(gradients) if data_parallel else gradients, before)
+        def update(inputs: Inputs, carry: dict[str, Any], gradients: dict[str, Any]) -> None:
+            apply(inputs, carry, average_gradients(gradients) if data_parallel else gradients)
 
-        super().__init__(update, [optimizer], model, [], self._apply.state, reads_modules=False)
+        carried = ["skipped"] if skip_nonfinite else []
+        watch = Watch(Layout([optimizer]).optimizers)
+        options: dict[str, Any] = {"reads_modules": False, "records_writes": skip_nonfinite}
+        self._update = Compiled(update, optimizer, [model], self._carry, carried, watch, **options)
+
+    def __call__(self, gradients: dict[str, Any]) -> None:
+        """One update by these gradients."""
+        self._update(gradients)
+
+    @property
+    def traces(self) -> int:
+        """How often the update was traced."""
+        return self._update.traces
 
     @property
     def skipped(self) -> mx.array:
         """How many updates changed nothing, because gradients were not finite."""
-        return self._apply.skipped[0]
+        skipped: mx.array = self._carry["skipped"]
+        return skipped
 
 
 class CompiledStep:
@@ -169,49 +186,61 @@ class CompiledStep:
         self._model = model
         self._accumulate = accumulate
         self._calls = 0
-        self._sum = GradientSum()
-        self._apply = _Apply(model, optimizer, max_grad_norm, skip_nonfinite)
+        self._carry: dict[str, Any] = {"skipped": mx.array(0, mx.uint32), **_nothing_summed()}
+        apply = _Apply(model, optimizer, max_grad_norm, skip_nonfinite)
+        watch = Watch(Layout([optimizer]).optimizers)
 
-        def differentiated(batch: Any, named: Any) -> tuple[Any, Any, mx.array]:
-            value, gradients = value_and_grad(model, loss_fn)(model, *batch, **named)
-            if not weighted:
-                return value, gradients, mx.array(1.0)
-            if not isinstance(value, (tuple, list)) or len(value) < 2:
-                raise TypeError(
-                    f"weighted needs a loss_fn that returns (loss, weight, ...), but it returned {value!r}."
-                )
-            return value, gradients, mx.array(value[1]).astype(mx.float32)
+        def differentiated(inputs: Inputs, batch: Any, named: Any) -> tuple[Any, Any, mx.array | None]:
+            value, gradients = value_and_grad(model, inputs.recorded(loss_fn))(model, *batch, **named)
+            return value, gradients, _weight(value) if weighted else None
 
-        def collect(*batch: Any, **named: Any) -> Any:
-            value, gradients, weight = differentiated(batch, named)
-            self._sum.add(gradients, weight)
+        def add(inputs: Inputs, carry: dict[str, Any], batch: Any, named: Any) -> Any:
+            """One more call of several that make an update."""
+            value, gradients, weight = differentiated(inputs, batch, named)
+            if weight is not None:
+                inputs.restore_unless(weight > 0, inputs.by_loss)
+            if skip_nonfinite:
+                carry["before"] = {**inputs.by_loss, **carry["before"]}
+            carry["sums"] = added(carry["sums"], gradients, weight)
+            carry["weight"] = carry["weight"] + (1.0 if weight is None else mx.where(weight > 0, weight, 0))
+            return value, gradients
+
+        def apply_mean(inputs: Inputs, carry: dict[str, Any], like: Any) -> None:
+            sums = [carry["sums"], carry["weight"]]
+            gradients, weight = average_gradients(sums) if data_parallel else sums
+            carry["sums"], carry["weight"] = tree_map(mx.zeros_like, sums)
+            apply(inputs, carry, mean(gradients, weight, like), weight if weighted else None)
+
+        def collect(inputs: Inputs, carry: dict[str, Any], *batch: Any, **named: Any) -> Any:
+            return add(inputs, carry, batch, named)[0]
+
+        def update(inputs: Inputs, carry: dict[str, Any], *batch: Any, **named: Any) -> Any:
+            value, gradients, weight = differentiated(inputs, batch, named)
+            apply(inputs, carry, average_gradients(gradients) if data_parallel else gradients, weight)
             return value
 
-        def update(*batch: Any, **named: Any) -> Any:
-            before = self._apply.before()
-            value, gradients, _ = differentiated(batch, named)
-            self._apply(average_gradients(gradients) if data_parallel else gradients, before)
+        def update_by_mean(inputs: Inputs, carry: dict[str, Any], *batch: Any, **named: Any) -> Any:
+            value, gradients = add(inputs, carry, batch, named)
+            apply_mean(inputs, carry, gradients)
             return value
 
-        def update_by_mean(*batch: Any, **named: Any) -> Any:
-            before = self._apply.before()
-            value, gradients, weight = differentiated(batch, named)
-            self._sum.add(gradients, weight)
-            self._apply(self._sum.take_mean(gradients, data_parallel), before)
-            return value
+        def flush(inputs: Inputs, carry: dict[str, Any]) -> None:
+            apply_mean(inputs, carry, model.trainable_parameters())
 
-        def flush() -> None:
-            before = self._apply.before()
-            self._apply(self._sum.take_mean(model.trainable_parameters(), data_parallel), before)
+        def compiled(body: Callable[..., Any], *carried: str, updates: bool = True) -> Compiled:
+            options: dict[str, Any] = {
+                "updates": updates,
+                "records_writes": weighted or skip_nonfinite,
+                "prepare": self._lay_out,
+            }
+            return Compiled(body, optimizer, [model, *modules], self._carry, carried, watch, **options)
 
-        def compiled(body: Callable[..., Any], carried: list[Any], *, updates: bool = True) -> Stateful:
-            return Stateful(body, [optimizer], model, modules, carried, updates=updates, prepare=self._lay_out, depth=5)
-
-        carried = [self._sum.tree, *self._apply.state]
-        self._collect = compiled(collect, carried, updates=False)  # a loss may ask for the step
-        self._update = compiled(update, [*self._apply.state])
-        self._update_by_mean = compiled(update_by_mean, carried)
-        self._flush = compiled(flush, carried)
+        summed = [*_nothing_summed()]
+        counted = ["skipped"] if weighted or skip_nonfinite else []
+        self._collect = compiled(collect, *summed, updates=False)  # a loss may ask for the step
+        self._update = compiled(update, *counted)
+        self._update_by_mean = compiled(update_by_mean, *counted, *summed)
+        self._flush = compiled(flush, *counted, *summed)
         # Between processes, a weighted mean is one even of single calls.
         self._by_mean = accumulate > 1 or (weighted and data_parallel and mx.distributed.init().size() > 1)
 
@@ -239,20 +268,23 @@ class CompiledStep:
 
     @property
     def skipped(self) -> mx.array:
-        """How many updates changed nothing, because gradients were not finite."""
-        return self._apply.skipped[0]
+        """How many updates changed nothing, because gradients were not finite or all weights were 0."""
+        skipped: mx.array = self._carry["skipped"]
+        return skipped
 
     @property
     def state(self) -> dict[str, Any]:
-        """The calls since the last update, and the sums of their gradients and weights; empty if each is an update.
+        """The calls since the last update, with the sums of their gradients and weights; empty if each is an update.
 
-        A tree of arrays, to be saved and set with those of model and optimizer, also for another ``accumulate``.
+        A tree of arrays, to be saved and set with those of model and optimizer, also for another ``accumulate``. With
+        ``skip_nonfinite`` it has what else these calls changed, as it was ``before``.
         """
         if self._accumulate == 1 and not self._calls:
             return {}
         self._lay_out()
-        sums, weight = self._sum.tree
-        return {"calls": mx.array(self._calls, mx.uint32), "gradients": sums, "weight": weight}
+        carry = self._carry
+        state = {"calls": mx.array(self._calls, mx.uint32), "gradients": carry["sums"], "weight": carry["weight"]}
+        return {**state, "before": dict(carry["before"])} if carry["before"] else state
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
@@ -264,37 +296,64 @@ class CompiledStep:
         if state["gradients"] and shapes(state["gradients"]) != shapes(parameters):
             raise ValueError("state must hold gradients for what this model trains, but holds others.")
         calls = int(state["calls"])
-        self._sum.tree[:] = [state["gradients"], mx.array(state.get("weight", calls)).astype(mx.float32)]
+        before: Any = tree_flatten(state.get("before", {}))  # in a file, names with dots become trees
+        self._carry |= {
+            "sums": state["gradients"],
+            "weight": mx.array(state.get("weight", calls)).astype(mx.float32),
+            "before": dict(before),
+        }
         self._lay_out()
         self._calls = calls
 
     def _lay_out(self) -> None:
-        self._sum.lay_out(self._model.trainable_parameters())
+        """Makes room for the sums of gradients."""
+        if self._accumulate > 1 or self._by_mean or self._calls:
+            self._carry["sums"] = laid_out_like(self._model.trainable_parameters(), self._carry["sums"])
 
 
 class _Apply:
-    """The end of a step: gradients clipped and given to the optimizer, unless they are not finite."""
+    """The end of a step: gradients clipped and given to the optimizer, and all undone if they do not count."""
 
     def __init__(self, model: Module, optimizer: Optimizer, max_grad_norm: float | None, skip_nonfinite: bool) -> None:
         self._model = model
         self._optimizer = optimizer
         self._max_grad_norm = max_grad_norm
         self._skip_nonfinite = skip_nonfinite
-        self.skipped = [mx.array(0, mx.uint32)]
-        self.state = [self.skipped] if skip_nonfinite else []
 
-    def before(self) -> Before | None:
-        """What is to be put back if the step is skipped."""
-        return Before(self._optimizer, self._model) if self._skip_nonfinite else None
-
-    def __call__(self, gradients: Any, before: Before | None) -> None:
+    def __call__(self, inputs: Inputs, carry: dict[str, Any], gradients: Any, weight: mx.array | None = None) -> None:
         if self._max_grad_norm is not None:
             gradients = clip_grad_norm(gradients, self._max_grad_norm)[0]
         self._optimizer.update(self._model, gradients)
-        if before is not None:
-            finite = are_finite(gradients)
-            before.unless(finite)
-            self.skipped[0] = self.skipped[0] + (1 - finite).astype(mx.uint32)
+        conditions = [] if weight is None else [weight > 0]
+        if self._skip_nonfinite:
+            conditions.append(are_finite(gradients))
+        if conditions:
+            counts = mx.all(mx.stack(conditions))
+            inputs.restore_unless(counts, {**inputs.written(), **carry.get("before", {})})
+            carry["skipped"] = carry["skipped"] + (1 - counts).astype(mx.uint32)
+        if "before" in carry:
+            carry["before"] = {}
+
+
+def _nothing_summed() -> dict[str, Any]:
+    """The sums of gradients and of weights, and what else the calls of an update have changed, as it was before."""
+    return {"sums": {}, "weight": mx.array(0.0), "before": {}}
+
+
+def _weight(value: Any) -> mx.array:
+    """The weight that a loss returned."""
+    weight = value[1] if isinstance(value, (tuple, list)) and len(value) > 1 else None
+    if not isinstance(weight, (int, float)) and not (isinstance(weight, mx.array) and weight.size == 1):
+        returned = f"{len(value)} values" if isinstance(value, (tuple, list)) else f"one {type(value).__name__}"
+        raise TypeError(
+            f"weighted needs a loss_fn that returns (loss, weight, ...), where weight is a number or an array of one, "
+            f"but it returned {returned}" + ("." if weight is None else f", of which the second is {_kind(weight)}.")
+        )
+    return mx.array(weight).reshape(()).astype(mx.float32)
+
+
+def _kind(value: Any) -> str:
+    return f"an array of shape {value.shape}" if isinstance(value, mx.array) else f"{type(value).__name__}"
 
 
 def _check_trained(model: Any, optimizer: Any) -> None:
