@@ -39,8 +39,7 @@ def cosine_restarts(
         decay: Factor from the top of one cycle to the next, at least 0.
 
     Returns:
-        A schedule, float32, of the shape of the step. For one step one kernel if ``period_factor``
-        is 1, two if it is another whole number, else three.
+        A schedule, float32, of the shape of the step.
 
     Raises:
         ValueError: If a number is not finite, ``period`` is not a whole number >= 1, ``period_factor`` is out of range
