@@ -63,11 +63,11 @@ def test_a_schedule_is_drawn_until_its_end_and_a_little_more(name: str) -> None:
 
 
 def _steps_to_a_half(truth: Callable[[Any], Any]) -> int:
-    """The step at which a rate has first come down to half of its top."""
+    """The step at which a rate has first come half of the way from its top to where it is at last."""
     steps = np.unique(np.geomspace(1, 10**6, 10**5).astype(np.uint64)) - np.uint64(1)
-    rates = truth(steps)
+    rates, last = truth(steps), truth(np.array(2**62, np.uint64))
     top = rates.argmax()
-    return int(steps[top:][rates[top:] <= rates[top] / 2][0])
+    return int(steps[top:][rates[top:] <= (rates[top] + last) / 2][0])
 
 
 @pytest.mark.parametrize("name", ENDLESS)
