@@ -187,7 +187,7 @@ TABLE: dict[str, Row] = {
     "sqrt_decay, k": Row(lambda m, p: m.sqrt_decay(p, _n(p), p / 9, k=1.5 + p), bad={"k": [0, -1]}),
     "rex_decay": Row(lambda m, p: m.rex_decay(p, _n(p), p / 9)),
     "rex_decay, to 0": Row(lambda m, p: m.rex_decay(p, _n(p, 500_000))),
-    "rex_decay, k": Row(lambda m, p: m.rex_decay(p, _n(p), p / 9, k=1.5 + p), kernels=2, bad={"k": [0, -1]}),
+    "rex_decay, k": Row(lambda m, p: m.rex_decay(p, _n(p), p / 9, k=1.5 + p), kernels=3, bad={"k": [0, -1]}),
     # It has a formula at step 0, not a number that was given.
     "tanh_decay": Row(
         lambda m, p: m.tanh_decay(p, _n(p), p / 9, lower=-6 - p, upper=3 + p),
@@ -290,6 +290,7 @@ TABLE: dict[str, Row] = {
     ),
     "piecewise_interpolate, 3": Row(
         lambda m, p: m.piecewise_interpolate([p / 3, p, p / 9], [_n(p, k) for k in (10, 50, 900)], "linear"),
+        kernels=2,
         zero="steps",
         bad={"steps": [[7, 5, 0]], "shape": _STEEP},
     ),
@@ -355,12 +356,12 @@ TABLE: dict[str, Row] = {
     ),
     "warmup, k": Row(
         lambda m, p: m.warmup(m.inverse_sqrt_decay(p, _n(p)), _n(p, 50), p / 7, k=1.5 + p),
-        kernels=2,
+        kernels=3,
         bad={"k": [0, -1]},
     ),
     "warmup, shape and k": Row(
         lambda m, p: m.warmup(m.linear_schedule(p, p / 9, _n(p)), _n(p, 50), p / 7, shape="rex", k=1.5 + p),
-        kernels=2,
+        kernels=5,
         bad={"k": [0, -1], "shape": _STEEP},
     ),
     "warmup_cosine_decay": Row(
@@ -397,7 +398,7 @@ TABLE: dict[str, Row] = {
     "sum": Row(lambda m, p: total(_warm(m, p), m.constant(2 + p))),
     "clip": Row(lambda m, p: m.clip(m.linear_schedule(p, 0, _n(p)), p / 5, 0.9 * p)),
     "clip of a product": Row(
-        lambda m, p: m.clip(product(_warm_restarts(m, p), m.constant(2 + p)), low=p / 3), kernels=2
+        lambda m, p: m.clip(product(_warm_restarts(m, p), m.constant(2 + p)), low=p / 3), kernels=3
     ),
     "reduce_on_plateau": Row(
         lambda m, p: m.reduce_on_plateau(

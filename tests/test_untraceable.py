@@ -180,9 +180,8 @@ def test_a_look_at_a_hyperparameter_is_blamed_on_the_hyperparameter(function: An
 
 @with_both_tools
 def test_a_look_at_a_hyperparameter_in_our_tools(tool: Callable[..., Step]) -> None:
-    step = tool(linear, Weight(), optim.SGD(2 * Schedule(branches_on_peak, 0.25)))
     with pytest.raises(TypeError, match=r"branches_on_peak cannot be traced.*hyperparameter"):
-        step(ONE)
+        tool(linear, Weight(), optim.SGD(2 * Schedule(branches_on_peak, 0.25)))(ONE)
 
 
 def raises_its_own(step: mx.array) -> Any:

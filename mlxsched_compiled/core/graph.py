@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_map
 
-from .node import State, Structure
+from .node import State, Structure, constant_rate
 from .runtime_inputs import runtime_inputs
 from .tracing import is_concrete, is_tracing
 from .user_rate import UserRate
@@ -67,7 +67,7 @@ def graph_of(structure: Structure) -> Graph:
 def rate_of(structure: Structure, step: mx.array, state: State) -> mx.array:
     """The rate, as float32 of the shape of ``step``."""
     step = whole_steps(step)
-    if step.ndim == 0:
+    if step.ndim == 0 and structure.rate is not constant_rate:
         state = _counting(structure, step, state) or state
     value = structure.compute(step, state)
     if value.shape != step.shape:

@@ -59,6 +59,10 @@ class Child:
         """The rate at ``step``."""
         if self._level < _FUSED:
             return self._structure.compute(step, self._state, self._level)
+        return self.apart(step)
+
+    def apart(self, step: mx.array) -> mx.array:
+        """The rate at ``step``, in a kernel of its own."""
         return fusion_barrier(self._structure.compute(fusion_barrier(step), self._state))
 
     def taking(self, lanes: mx.array) -> Child:

@@ -323,8 +323,10 @@ _LONG = 1000
 """Characters of the ``str`` of a call. Its ``repr`` has all, since ``from_config`` makes the schedule of it again."""
 
 _NO_NUMBER = (
-    "{} is used as a number. MLX takes a schedule for the learning rate alone; for weight_decay, momentum, betas and "
-    "the like, scheduled(optimizer_class, ...) takes one. (A schedule times an array is written schedule * array.)"
+    "{} is used as a number. MLX takes a schedule when it makes an optimizer, and for the learning rate alone. To give "
+    "an optimizer another rate later, retune the schedule that it follows, or make it by scheduled(optimizer_class, "
+    "...): that takes schedules for weight_decay, momentum, betas and the like as well, and assigned ones at any time. "
+    "(A schedule times an array is written schedule * array.)"
 )
 
 _OPERATIONS: dict[Any, Callable[..., mx.array]] = {

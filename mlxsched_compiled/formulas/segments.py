@@ -50,7 +50,7 @@ def switch(step: mx.array, before: Child, after: Child, start: mx.array) -> mx.a
 
 def switch_apart(step: mx.array, before: Child, after: Child, start: mx.array) -> mx.array:
     """The same, with a fusion barrier: more than two segments are too deep for one kernel."""
-    return mx.where(step < start, fusion_barrier(before(step)), after(step - start))
+    return mx.where(step < start, before.apart(step), after(step - start))
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from mlx.utils import tree_map
 
 from ..core.schedule import Schedule, handing
 from ..core.tracing import is_concrete, looks_at_a_value
+from ..core.user_rate import UserRate
 from ..optimizers.state import schedules_of
 from .inputs import Inputs, leaves
 from .layout import Layout
@@ -198,6 +199,7 @@ class Compiled:
                     self._called.update(handed.missing)
                     raise _AgainError
             except BaseException as error:
+                culprit = _untraceable_rate(layout.optimizers) if looks_at_a_value(error) else None
                 snapshot.restore()
                 places.put(originals)
                 if not draws and random_key() is not key:
@@ -208,6 +210,8 @@ class Compiled:
                     self._by_value = looks
                 if looks:
                     raise _AgainError from error
+                if culprit is not None:
+                    raise culprit from error
                 raise
             values = layout.arrays.present()
             layout.arrays.put(originals)
@@ -257,6 +261,17 @@ def _refuse_inlining(arrays: list[mx.array], arguments: Any) -> None:
 def _separate(value: Any, other: mx.array) -> Any:
     """An array as a node that MLX does not merge with an equal one."""
     return mx.depends([value], [other])[0] if isinstance(value, mx.array) else value
+
+
+def _untraceable_rate(optimizers: list[Any]) -> TypeError | None:
+    """What to say of a function in the place of a schedule that looks at the value of the step, if there is one."""
+    for optimizer in optimizers:
+        for scheduler in optimizer._schedulers.values():
+            try:
+                UserRate(scheduler)(optimizer.state["step"])
+            except TypeError as error:
+                return error
+    return None
 
 
 def _count_in_uint64(optimizers: list[Any]) -> None:
