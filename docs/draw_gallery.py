@@ -1,6 +1,7 @@
 """Draws the pictures of gallery.md, each from the calls below it: ``python docs/draw_gallery.py [folder]``.
 
-A factory that the page lacks is added to it first, with the call of its docstring's example.
+A factory that the pages lack is added to them first: to the gallery with the call of its docstring's example, to the
+API and to the table of the README behind the one that it follows in the catalogue.
 """
 
 from __future__ import annotations
@@ -57,6 +58,17 @@ def _call(name: str, source: str) -> str | None:
     return None
 
 
+def listed(page: str, form: str, separator: str) -> str:
+    """A page that has all factories, each in a ``form``: those that it lacks follow the one before in the catalogue."""
+    before = ""
+    for name in map(form.format, catalogue()):
+        if name not in page:
+            start, _, rest = page.rpartition(before)
+            page = start + before + separator + name + rest
+        before = name
+    return page
+
+
 def draw(folder: Path) -> None:
     """Draws them all."""
     import matplotlib
@@ -92,7 +104,9 @@ def draw(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    gallery = HERE / "gallery.md"
+    gallery, api, readme = HERE / "gallery.md", HERE / "api.md", HERE.parent / "README.md"
     page = gallery.read_text()
     gallery.write_text("\n".join([page, *missing(page)]))
+    api.write_text(listed(api.read_text(), "::: mlxsched_compiled.{}\n", "\n"))
+    readme.write_text(listed(readme.read_text(), "`{}`", ", "))
     draw(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "gallery")

@@ -42,6 +42,20 @@ def test_what_the_gallery_lacks_is_added_with_the_call_of_its_example() -> None:
     assert "![rex_decay](gallery/rex_decay.png)\n\n```python\nrex_decay(1, 100)\n```" in added
 
 
+def test_the_other_pages_get_a_name_behind_the_one_before() -> None:
+    listed = script("draw_gallery").listed
+    for page, form, separator in (
+        (DOCS / "api.md", "::: mlxsched_compiled.{}\n", "\n"),
+        (ROOT / "README.md", "`{}`", ", "),
+    ):
+        text = page.read_text()
+        assert listed(text, form, separator) == text
+        last = form.format("rex_decay")
+        without = text.replace(f"{separator}{last}", "")
+        assert last not in without
+        assert listed(without, form, separator) == text
+
+
 def test_someone_who_comes_from_elsewhere_meets_every_factory() -> None:
     here = " ".join(re.findall(r"\| `.+?` \| `(.+?)` \|", (DOCS / "coming-from.md").read_text()))
     alone = {call_of(row.make, 0.1)[0] for row in TYPICAL.values() if row.alone}

@@ -60,7 +60,7 @@ def test_formulas_are_drawn(site: Path) -> None:
 
 
 def test_factories_return_schedules(site: Path) -> None:
-    assert "Bound" not in (site / "api.html").read_text()
+    assert "Node" not in (site / "api.html").read_text()
 
 
 def test_a_notebook_is_a_page_with_its_results(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The call that made a schedule: what it prints as, what its hyperparameters are, and how to make another like it."""
+"""The call that made a schedule: for ``repr``, ``hyperparameters``, ``retune`` and ``pickle``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Call(NamedTuple):
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}  # noqa: RUF012  never changed
     copied_by: Call | None = None
-    """The call that makes copies, where it is not this one."""
+    """The call that makes copies, if another one does."""
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class Call(NamedTuple):
         return f"{self.function.__name__}({', '.join(words)})"
 
     def _told(self) -> Iterator[tuple[str, Any]]:
-        """The arguments without options that have their default."""
+        """The arguments by name, without keyword-only ones that have their default."""
         options = getattr(getattr(self.function, "__wrapped__", self.function), "__kwdefaults__", None) or {}
         for name, value in self.kwargs.items():
             if name not in options or _shown(value) != repr(options[name]):
@@ -89,7 +89,7 @@ def _called(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[st
 
 
 def _shown(value: Any) -> str:
-    """As text that makes the value again, where there is one: numbers of any kind as Python's, vectors as lists."""
+    """Text that makes the value again, if there is such a text: numbers of any kind as Python's, vectors as lists."""
     if type(value) is list:
         return f"[{', '.join(map(_shown, value))}]"
     if type(value) is tuple:
@@ -101,7 +101,7 @@ def _shown(value: Any) -> str:
         if hasattr(value, "dtype"):
             return repr(value.tolist())
         return repr(float(value) if hasattr(value, "__float__") and not isinstance(value, (int, float)) else value)
-    except (ValueError, RuntimeError):  # an array in a trace, which has no value
+    except (ValueError, RuntimeError):  # a tracer
         return "array"
 
 
@@ -116,7 +116,7 @@ def _shortest(value: Any) -> str:
 
 
 def _parameters(rate: Callable[..., Any]) -> dict[str, bool]:
-    """Those of a rate after the step that can be given by position, and whether one takes all the rest."""
+    """The parameters of a rate after the step that go by position; of each, whether it takes all the rest."""
     from inspect import Parameter, signature  # seldom needed, and slow to import
 
     try:

@@ -1,4 +1,4 @@
-"""The warning that a rate stands still: its optimizer's update is traced, and its step is not."""
+"""The warning of a rate that stands still, because its optimizer's update is traced and its step is not."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _warned: WeakSet[Any] = WeakSet()
 
 
 def is_frozen_by_update() -> bool:
-    """Whether an optimizer's update is under way on this thread, and traced.
+    """Whether an optimizer's update is under way on this thread, and traced. Asked where the step is concrete.
 
-    Warns, once for each optimizer, if that is in a compiled function that does not have its state as an input. It looks
-    for the frames of MLX's own functions on the stack: nothing else says which update calls a schedule.
+    Warns, once for each optimizer, if the update is one of a model in a compiled function. It looks for the frames of
+    MLX's own functions on the stack: nothing else says which update calls a schedule.
     """
     is_traced, optimizer = False, None
     frame: FrameType | None = sys._getframe()

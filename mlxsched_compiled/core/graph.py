@@ -20,17 +20,17 @@ from .tracing import is_concrete, is_tracing
 from .user_rate import UserRate
 
 _RECENT = 64
-"""Graphs that a thread keeps besides those in use, so that a sweep over schedules made anew traces nothing anew."""
+"""Graphs that a thread keeps besides those in use: a sweep makes schedules of one structure again and again."""
 
 
 class Inlined(Exception):
-    """A graph was called while something is traced on this thread, and not all of its arguments are tracers."""
+    """A graph was called within another trace, and not all of its arguments are tracers."""
 
 
 class Graph:
     """The compiled form of a structure: ``graph.rate(step, state, tracer)``.
 
-    It is given the old tracer (see ``tracing``), so that it notices whether anything is traced.
+    The old tracer (see ``tracing``) has it notice that it is called within another trace.
     """
 
     def __init__(self, structure: Structure) -> None:
@@ -92,10 +92,10 @@ def whole_steps(step: mx.array) -> mx.array:
 
 
 def _counting(structure: Structure, step: mx.array, state: State) -> State | None:
-    """``state``, its first number made to depend on ``step + 1``, which changes nothing; None if there is none.
+    """``state``, its first float made to depend on ``step + 1``, with the same value; None if there is no float.
 
     An optimizer computes ``step + 1`` as well. MLX finds the two equal, and computes rate and step in one kernel. The
-    first number of a tree is used near its root, so this makes no chain of operations longer.
+    first float of a tree is used late, near its root, so the longest chain of operations grows no longer.
     """
     for i, (child, leaf) in enumerate(zip(structure.children, state, strict=True)):
         if child is None and leaf.dtype == mx.float32 and leaf.ndim == 0:

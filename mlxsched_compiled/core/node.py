@@ -25,7 +25,7 @@ State: TypeAlias = "list[Any]"
 """Leaves (``mx.array``) and the states of children, in the order of the arguments."""
 
 _FUSED = 3
-"""Levels of a tree that are one kernel: MLX fuses 11 operations deep, and splits what is deeper wherever that falls."""
+"""Levels of a tree that are one kernel. MLX fuses 11 operations deep, and splits what is deeper wherever that falls."""
 
 
 class Structure(NamedTuple):
@@ -35,7 +35,7 @@ class Structure(NamedTuple):
     children: tuple[Structure | None, ...] = ()
 
     def compute(self, step: mx.array, state: State, level: int = 0) -> mx.array:
-        """The rate at ``step``, with the leaves of ``state``."""
+        """The rate at ``step``, with the leaves of ``state``; ``level`` counts from the last fusion barrier."""
         pairs = zip(self.children, state, strict=True)
         return self.rate(step, *(its if child is None else Child(child, its, level + 1) for child, its in pairs))
 
@@ -48,7 +48,7 @@ class Structure(NamedTuple):
 
 
 class Child:
-    """A child as an argument of its parent's rate: a function of the step."""
+    """A child as an argument of its parent's rate: a function of the step, behind a fusion barrier if it is deep."""
 
     def __init__(self, structure: Structure, state: State, level: int) -> None:
         self._structure = structure
@@ -66,12 +66,12 @@ class Child:
         return fusion_barrier(self._structure.compute(fusion_barrier(step), self._state))
 
     def taking(self, lanes: mx.array) -> Child:
-        """The same child, of whose leaves, vectors each, these elements are taken."""
+        """The same child with these elements of its leaves, which are vectors."""
         return Child(self._structure, _taken(self._state, lanes), self._level)
 
 
 def fusion_barrier(array: mx.array) -> mx.array:
-    """``array``, in another kernel than what is computed from it: MLX does not fuse across a view."""
+    """``array`` as a view: MLX does not fuse across it, so what is computed from it is another kernel."""
     return mx.squeeze(mx.expand_dims(array, 0), 0)
 
 
@@ -92,7 +92,7 @@ class Node:
         self.structure: Structure = Structure(rate, children)
         self._state: State = [a._state if isinstance(a, Node) else as_leaf(a) for a in arguments]
         self.frozen = ""
-        """Why the leaves may not change any more; empty if they may."""
+        """Why ``retune`` and ``observe`` are refused; empty if they are not."""
 
     @property
     def state(self) -> State:
@@ -157,7 +157,7 @@ def as_leaf(value: float | int | mx.array) -> mx.array:
         return mx.array(value, mx.float32)
     if isinstance(value, int):
         return mx.array(value, mx.uint64)
-    is_concrete(value)  # evaluates it, which another thread could not
+    is_concrete(value)  # evaluates it: another thread could not
     return value
 
 

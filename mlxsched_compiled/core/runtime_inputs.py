@@ -5,7 +5,7 @@ names the kernel after a hash of such values: each other value is another kernel
 share one name. An array that comes from ``mx.load`` and is not evaluated yet is not concrete when kernels are named. So
 it stays an input; after the first evaluation it costs nothing, not even a node in the graph.
 
-MLX promises none of this. ``tests/test_runtime_inputs.py`` goes red if it changes.
+MLX promises none of this. ``tests/test_by_hand.py`` goes red if it changes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .tracing import is_concrete
 
 
 def runtime_inputs(arrays: Sequence[mx.array]) -> list[mx.array]:
-    """``arrays``, those of them that MLX would bake in as inputs."""
+    """The arrays; in place of each that MLX would bake in, an equal one that stays an input."""
     baked = {str(i): array for i, array in enumerate(arrays) if array.size == 1 and is_concrete(array)}
     if not baked:
         return list(arrays)

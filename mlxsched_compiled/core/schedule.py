@@ -108,7 +108,7 @@ class Schedule(Node):
         return inlined(self.structure, step, state)
 
     def _constant_rate(self, graph: Graph, step: mx.array) -> mx.array:
-        """The rate at a step that is concrete, while something else is traced."""
+        """The rate at a concrete step, within a trace: a constant of it."""
         if is_frozen_by_update():
             self.freeze(_BAKED.format(self.__name__))
         try:
@@ -312,7 +312,7 @@ Schedule.__module__ = "mlxsched_compiled"  # where pickles look for it
 
 
 class _Graphs(threading.local):
-    """The graph of a schedule on each thread that calls it."""
+    """The graph of one schedule, on each thread that calls it."""
 
     def __init__(self, structure: Structure) -> None:
         self.graph = graph_of(structure)
@@ -320,7 +320,7 @@ class _Graphs(threading.local):
 
 
 _LONG = 1000
-"""The most characters that are printed of a call. A ``repr`` has all of it, since ``from_config`` makes it again."""
+"""Characters of the ``str`` of a call. Its ``repr`` has all, since ``from_config`` makes the schedule of it again."""
 
 _NO_NUMBER = (
     "{} is used as a number. MLX takes a schedule when it makes an optimizer, and for the learning rate alone. To give "
@@ -337,7 +337,6 @@ _OPERATIONS: dict[Any, Callable[..., mx.array]] = {
     operator.neg: lambda step, a: -a(step),
 }
 """The rate that an operator makes of rates."""
-
 
 _BAKED = (
     "{} cannot be retuned, and cannot observe: it is part of a function of mx.compile (or mx.vmap) that does not have "
@@ -370,11 +369,11 @@ def _restore(node: Node, saved: dict[str, mx.array], place: str) -> None:
 
 
 _handed: dict[int, Handed] = {}
-"""Threads on which one of our own tools traces, and the leaves it hands to schedules."""
+"""By thread on which one of our own tools traces, the leaves that it hands to schedules."""
 
 
 class Handed:
-    """Leaves that a trace of one of our own tools hands to schedules.
+    """Leaves that one of our own tools hands to schedules while it traces.
 
     Args:
         leaves: For each schedule the leaves of the trace, laid out as ``schedule.state``.
@@ -396,7 +395,7 @@ class Handed:
 def handing(leaves: Mapping[Schedule, list[Any]]) -> Iterator[Handed]:
     """Has schedules compute with these leaves in place of their own, on this thread.
 
-    A schedule's own list holds no tracer then, so another thread may call, print or retune it meanwhile.
+    So tracers never stand in a schedule's own list, and another thread may call, print or retune it meanwhile.
     """
     thread = get_ident()
     before = _handed.get(thread)
@@ -433,7 +432,7 @@ def _operation(function: Callable[..., Any], *operands: Operand) -> Schedule:
 
 
 def _steps(value: Any) -> mx.array:
-    """Steps as an array; of a number that is not whole, the whole one below counts, as it does in an array."""
+    """Steps as an array. Of a number that is not whole the whole one below counts, as in an array."""
     if isinstance(value, (list, tuple, range)):
         return mx.stack([_steps(each) for each in value])
     if hasattr(value, "__array__") and getattr(value, "ndim", 0) > 0:

@@ -1,4 +1,4 @@
-"""Whether something is being traced on this thread, and whether an array has a value."""
+"""Whether anything is traced on this thread, and whether an array is a tracer or concrete."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import mlx.core as mx
 
 
 def is_concrete(tree: Any) -> bool:
-    """Whether an array, or each of a tree, has a value, rather than being a tracer."""
+    """Whether an array, or each of a tree, is concrete, and not a tracer. Evaluates it."""
     try:
         mx.eval(tree)
     except (ValueError, RuntimeError):
@@ -17,21 +17,21 @@ def is_concrete(tree: Any) -> bool:
 
 
 def looks_at_a_value(error: BaseException) -> bool:
-    """Whether MLX says that Python asked for the value of a tracer, or of several numbers as one."""
+    """Whether an error of MLX says that Python asked for the value of a tracer, or of many numbers as one."""
     text = str(error)
     return "function transformations" in text or "Only length-1 arrays" in text or "Only 0-dimensional" in text
 
 
 NO_TRACER = mx.array(0.0)
-"""What stands for the old tracer where none is wanted, and where compilation is disabled."""
+"""In place of the old tracer where none is wanted, or none can be had: compilation is disabled."""
 _kept: list[mx.array] = []
 
 
 def old_tracer() -> mx.array:
     """A tracer of a trace that has ended.
 
-    While anything is traced on a thread, MLX takes it for a tracer there, and runs the Python of a compiled function
-    that gets it as an argument. Otherwise it is an argument like any other.
+    A compiled function that gets it as an argument is inlined while anything is traced on the thread: MLX runs its
+    Python, as for any tracer. Otherwise it is an argument like any other, and the cached graph is used.
     """
     if not _kept:
         mx.compile(_kept.append)(mx.array(0.0))

@@ -1,4 +1,4 @@
-"""Rates that somebody else wrote."""
+"""Rates that a user wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .tracing import is_concrete, looks_at_a_value
 
 
 class UserRate:
-    """A function of the step and hyperparameters that somebody else wrote. It is equal to the same function alone.
+    """A user's function of the step and hyperparameters. Equal to another if that has the very same function.
 
     Args:
         function: The function.
@@ -59,7 +59,7 @@ class UserRate:
         return number if is_concrete(step) else runtime_inputs([number])[0]
 
     def _looked_at(self, hyperparameters: tuple[mx.array, ...]) -> str:
-        """What the function looks at the value of: with a step that has one, it is a hyperparameter or nothing."""
+        """What the function asks the value of. Tried again with a concrete step, it can only be a hyperparameter."""
         try:
             self.function(mx.array(0, mx.uint64), *hyperparameters)
         except Exception as error:

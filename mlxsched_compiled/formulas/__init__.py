@@ -1,1 +1,1 @@
-"""Ramps, powers and segments: the rates that schedules share."""
+"""Ramps, powers and segments: what the rates of several schedules are made of."""

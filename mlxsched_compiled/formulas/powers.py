@@ -23,16 +23,17 @@ _FRACTION_BITS = 47
 _LN2 = math.log(2) / 2**_FRACTION_BITS
 """The natural logarithm of one unit of p. MLX writes constants into kernels with 7 digits; this one has no more."""
 _MOST = 2 ** (_FRACTION_BITS + 8) - 1
-"""The most units of p: below 256. There, any rate is 0 in float32 or infinite."""
+"""The largest p, just below 256, in these units. There, any rate is 0 or infinite in float32."""
 _COARSE = 24
-"""A p of one step from which on the last step below that may still leave a rate."""
+"""The largest p of one step with which p is large enough at the last step below ``_MOST``: over 232, where any rate
+from an ``init`` below 2^83 is 0."""
 
 
 @dataclass(frozen=True)
 class Power:
     """init · 2^p if it ``grows``, else init · 2^-p, where p is proportional to the step.
 
-    It ``is_coarse`` where so few steps are more than a rate lives to see that the last of them may overshoot.
+    It ``is_coarse`` if a single step has a large p. Then p may exceed ``_MOST`` at the last step, and is cut off there.
     """
 
     grows: bool
@@ -66,14 +67,14 @@ class Power:
         square = root * root
         up = init * rest * power * square * square
         down = init / square / square * (power / rest)
-        # MLX goes through operands in order, and counts how deep it is by the last that leads to p: so a short one.
+        # The shallow operand last: MLX counts how deep p lies by the last path that leads to it.
         return (up if self.grows else down) * (factor * one.astype(mx.float32))
 
 
 def _raised(
     step: mx.array, init: mx.array, base: mx.array, steps: mx.array, factor: float | mx.array = 1.0
 ) -> mx.array:
-    """init · base^(t / steps) in float32, for a base that is an array: nothing is known of it before the call."""
+    """init · base^(t / steps) in float32, for a base or steps given as an array, which the host does not look into."""
     return factor * init * mx.power(base, step.astype(mx.float32) / steps)
 
 
@@ -105,12 +106,12 @@ class PowerOfPeriods:
 
 
 def power_law(base: mx.array, exponent: mx.array, residue: mx.array) -> mx.array:
-    """base^(exponent + residue), for a base that is far from 1 as well."""
+    """base^(exponent + residue), accurate also for a base far from 1."""
     return mx.power(base, exponent) * (1 + residue * mx.log(base))
 
 
 def residue(exponent: Number) -> Number:
-    """What is left of an exponent where float32 rounds it."""
+    """What float32 rounds off an exponent."""
     if isinstance(exponent, mx.array):
         return 0.0
     return exponent - in_float32(exponent)

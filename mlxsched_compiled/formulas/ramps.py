@@ -20,8 +20,8 @@ from ..core.checks import Count, Number
 from ..core.node import Node, Rate, fusion_barrier
 from .powers import power_law, residue
 
-_LEAST = 1e-30  # below any weight of a step, and above 0, whose logarithm is not finite
-_ENDLESS = 1e30  # an exponent with which anything below 1 is 0
+_LEAST = 1e-30  # in place of 0, whose logarithm is not finite; below the weight of any step
+_ENDLESS = 1e30  # an exponent that makes 0 of anything below 1
 
 Weights = Callable[..., tuple[mx.array, mx.array]]
 """``weights(left, done, steps, *own)``, the three in float32: s and 1 - s."""
@@ -51,7 +51,8 @@ def rex(left: mx.array, done: mx.array, steps: mx.array) -> tuple[mx.array, mx.a
 
 def exponential(left: mx.array, done: mx.array, steps: mx.array, log_2: mx.array) -> tuple[mx.array, mx.array]:
     """s = 2^(1 - x) - 1, where ``log_2`` is ln 2 over the steps"""
-    s = mx.where(done > 0, mx.expm1(mx.minimum(left, steps) * log_2), 1)  # both where they are 1 to the bit
+    # At the first and the last step, where one of them is 1, expm1 may be an ulp off.
+    s = mx.where(done > 0, mx.expm1(mx.minimum(left, steps) * log_2), 1)
     return s, mx.where(done < steps, -2 * mx.expm1(done * -log_2), 1)
 
 
@@ -89,7 +90,7 @@ def ramp(
         weights, own = SHAPES[shape]
         along: Rate = PoweredRamp(weights) if powers else Ramp(weights)
         return Node(along, init, end, steps, *powers, *own(steps))
-    if shape == "sqrt":  # √(x^k) is x^(k/2), and that has a slope by k at step 0
+    if shape == "sqrt":  # √(x^k) is x^(k/2), whose gradient by k is finite at step 0
         shape, k = "linear", k / 2
     weights, own = SHAPES[shape]
     along = BentPoweredRamp(weights) if powers else BentRamp(weights)
@@ -102,7 +103,7 @@ class Counts(NamedTuple):
     before: mx.array
     """Whether the last step is still to come."""
     left: mx.array
-    """Steps left; from the last step on, any number."""
+    """Steps left; after the last step, wrapped around and so without meaning."""
     done: mx.array
     """Steps done, at most ``steps``."""
     steps: mx.array
@@ -125,6 +126,7 @@ class Ramp:
         """init · s + end · (1 - s)"""
         before, left, done, steps = Counts.at(step, steps)
         remaining, gone = self.weights(left, done, steps, *own)
+        # The shallow operand last, and `where` around init rather than around s: else a warmup of it is too deep.
         return end * gone + remaining * mx.where(before, init, 0)
 
     def weights_at(self, step: mx.array, steps: mx.array, *own: mx.array) -> tuple[mx.array, mx.array]:
@@ -167,7 +169,7 @@ def _powered(
 
 @dataclass(frozen=True)
 class BentRamp:
-    """The rate of a ramp whose progress is x^k and not x."""
+    """The rate of a ramp whose progress is time-warped: x^k in place of x."""
 
     weights: Weights
 
@@ -187,7 +189,7 @@ class BentRamp:
 
 @dataclass(frozen=True)
 class BentPoweredRamp:
-    """The rate of a ramp whose progress is x^k, and whose shape is a power of the one with these weights."""
+    """The same, with a shape that is a power of the one with these weights."""
 
     weights: Weights
 
@@ -204,13 +206,13 @@ class BentPoweredRamp:
     ) -> mx.array:
         """init · s^power + end · (1 - s^power), with s of x^k"""
         left, done = _bent_apart(step, steps, k, residue)
-        # From a half on what is done is not asked for: its logarithm has no slope there.
+        # Above a half ``_powered`` does not use what is done. Up to 1, log1p(-done) would have an infinite gradient.
         remaining, gone = self.weights(left, mx.minimum(done, 0.5), mx.array(1.0), *own)
         return _powered(step < steps, left <= done, remaining, gone, init, end, power)
 
 
 def _bent_apart(step: mx.array, steps: mx.array, k: mx.array, residue: mx.array) -> tuple[mx.array, mx.array]:
-    """1 - x^k and x^k, each in a kernel of its own, of a step of its own, so that they share nothing"""
+    """1 - x^k and x^k, each between fusion barriers, so that neither kernel computes what is in the other"""
     unbent = _unbent(fusion_barrier(step), fusion_barrier(steps), k)
     return fusion_barrier(unbent), fusion_barrier(_bent(step, steps, k, residue))
 
@@ -230,5 +232,5 @@ def _bent(step: mx.array, steps: mx.array, k: mx.array, residue: mx.array) -> mx
 
 
 def _exponent(done: mx.array, k: mx.array) -> mx.array:
-    """k, and at step 0 one that makes 0 of ``_LEAST`` too"""
+    """k, but at step 0 an exponent with which ``_LEAST`` becomes 0"""
     return mx.where(done > 0, k, _ENDLESS)

@@ -1,9 +1,9 @@
 r"""Schedules one after the other.
 
-A few segments are each computed and the right one selected. Of many, those of one structure differ only in their
-numbers. So each number is a vector with a lane for each segment, and one kernel computes all lanes at once. The step is
-in one lane, the others give 0, and the sum, another kernel, is the rate to the bit. A lane more costs next to nothing,
-so the cost does not grow with the number of segments.
+Of up to four segments each is computed and the right one selected. Of more, those of one structure are batched: each
+of their leaves is a vector with a lane for each segment, and one kernel computes all lanes at once. A lane gives 0
+outside of its segment, so the sum of the lanes, another kernel, is the rate to the bit. A lane more costs next to
+nothing, so the cost does not grow with the number of segments.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def joined(parts: Sequence[Node], starts: Sequence[Count]) -> Node:
 
 
 def _switched(parts: Sequence[Node], starts: Sequence[Count]) -> Node:
-    """Of more than two, a join of joins of two."""
+    """Selects the right part; of more than two, by a join of joins."""
     if len(parts) == 1:
         return Node(unchanged, parts[0])
     if len(parts) == 2:
@@ -49,7 +49,7 @@ def switch(step: mx.array, before: Child, after: Child, start: mx.array) -> mx.a
 
 
 def switch_apart(step: mx.array, before: Child, after: Child, start: mx.array) -> mx.array:
-    """The same, in two kernels: more than two segments are too much for one."""
+    """The same, with a fusion barrier: more than two segments are too deep for one kernel."""
     return mx.where(step < start, before.apart(step), after(step - start))
 
 
@@ -70,14 +70,14 @@ class Lanes:
         lengths, kinds = [*lengths_and_kinds[: self.kinds]], [*lengths_and_kinds[self.kinds :]]
         if step.ndim > 0:
             step = mx.expand_dims(step, -1)
-        if step.size > starts.size:  # for each step the lane that it is in, rather than all of them
+        if step.size > starts.size:  # of many steps: gather the lane of each, rather than compute all lanes
             lane = mx.sum(step >= starts, axis=-1, keepdims=True) - 1
             starts, lengths = _taken(starts, lane), [_taken(length, lane) for length in lengths]
             kinds = [kind.taking(lane) for kind in kinds]
         since = step - starts
         rate = (since < since).astype(mx.float32)  # 0 in every lane, without a view of one
         for i, (length, kind) in enumerate(zip(lengths, kinds, strict=True)):
-            if i >= 2:  # with a difference of its own: what kernels share, MLX computes in one more
+            if i >= 2:  # a barrier; and ``since`` again, since what two kernels share would be a third one
                 rate, since = fusion_barrier(rate), step - fusion_barrier(starts)
             rate = _in_its_segment(since, length, rate, kind)
         return mx.sum(rate, axis=-1)
@@ -88,10 +88,10 @@ def _taken(array: mx.array, lanes: mx.array) -> mx.array:
 
 
 def _in_its_segment(since: mx.array, length: mx.array, elsewhere: mx.array, child: Child) -> mx.array:
-    """``child`` within a segment, and ``elsewhere``.
+    """``child`` within a segment, and ``elsewhere`` outside.
 
-    There ``since``, the steps since its start, counts more than any length, before the start because it wraps. The rate
-    that is not wanted is that of step 0: it has to be finite, for the gradient of ``where`` multiplies it by 0.
+    Before the start ``since``, the steps since then, wraps around, and so exceeds any length. Outside, the child is
+    computed at step 0: whatever it gives has to be finite, for the gradient of ``where`` multiplies it by 0.
     """
     within = since < length
     return mx.where(within, child(mx.where(within, since, 0)), elsewhere)
@@ -111,7 +111,7 @@ def _in_lanes(parts: Sequence[Node], starts: Sequence[Count]) -> Node:
     if not kinds:
         laned = Node(constant_rate, 0.0)
     else:
-        # The deepest last, where MLX begins to fuse: the more whole numbers, the deeper.
+        # The deepest last, where MLX begins to fuse. A guess: the more whole numbers a structure has, the deeper it is.
         ordered = [kinds[kind] for kind in sorted(kinds, key=lambda kind: kind[1].count("int"))]
         of_kinds = [_counts([length if i in kind else 0 for i, length in enumerate(lengths)]) for kind in ordered]
         laned = Node(Lanes(len(ordered)), _counts(starts), *of_kinds, *(_stacked(parts, kind) for kind in ordered))
@@ -128,10 +128,10 @@ def _in_lanes(parts: Sequence[Node], starts: Sequence[Count]) -> Node:
 
 
 def _fits_a_lane(part: Node) -> bool:
-    """Whether its numbers can stand beside those of others.
+    """Whether its leaves can be batched with those of others.
 
-    Not those of a table, and not those that change by themselves. A function that somebody else wrote, and that has no
-    hyperparameters, may be made for one step, as MLX calls it.
+    Not the vector of a table, and not leaves that metrics change. A plain function of the user cannot be batched: it
+    may be written for a single step (``mx.sum(step < milestones)``).
     """
     rates = [*part.structure.rates()]
     is_plain = any(isinstance(rate, UserRate) for rate in rates) and not (len(rates) == 1 and part.state)
@@ -147,7 +147,7 @@ def _dtypes(state: State) -> list[Any]:
 
 
 def _stacked(parts: Sequence[Node], kind: Sequence[int]) -> Node:
-    """A node whose leaves are vectors: those of the parts of a kind in their lanes, those of its first elsewhere."""
+    """A node whose leaves are vectors: of the parts of a kind, and in the lanes of others of the first of the kind."""
     its = set(kind)
     members = [part if i in its else parts[kind[0]] for i, part in enumerate(parts)]
     return _stacked_nodes(members)
@@ -167,7 +167,7 @@ def _stacked_nodes(nodes: Sequence[Node]) -> Node:
 
 
 def replaced(step: mx.array, laned: Child, *parts_and_ranges: Any) -> mx.array:
-    """The first child, and each other within its range, which is a start and a length."""
+    """``laned``, but within the range of each other child that child. A range is a start and a length."""
     rate = laned(step)
     count = len(parts_and_ranges) // 3
     parts, ranges = parts_and_ranges[:count], parts_and_ranges[count:]

@@ -14,7 +14,7 @@ from ..core.schedule import Schedule
 
 
 def parameters_of(optimizer_class: type[Optimizer]) -> dict[str, Any]:
-    """Those of the constructor, and where it passes others on, of those that it derives from."""
+    """The parameters of the constructor, and if it takes ``**kwargs``, of those of its base classes."""
     from inspect import Parameter, signature  # slow to import
 
     found: dict[str, Any] = {}
@@ -30,7 +30,7 @@ def parameters_of(optimizer_class: type[Optimizer]) -> dict[str, Any]:
 
 
 def is_numeric(parameter: Any) -> bool:
-    """Whether a hyperparameter is a number, or a list of them, rather than structure: True, or how many times."""
+    """Whether a hyperparameter is a number, or a list of them, rather than structure (a flag, a count)."""
     defaults = [each for each in elements_of(parameter.default) if each is not parameter.empty]
     if any(isinstance(each, (bool, str)) or callable(each) for each in defaults):
         return False
@@ -46,7 +46,7 @@ _FUNCTION = re.compile(r"Callable(\[(\[[^]]*\]|[^],]*),[^]]*\])?")
 
 
 def is_number(parameter: Any, value: Any) -> bool:
-    """Whether an argument is one, or a schedule in its place. If the class does not say, a function is a function."""
+    """Whether an argument is a number, or a schedule of one. If the class has no type for it, a function is not."""
     if value is None:
         return False
     says_nothing = parameter.annotation is parameter.empty and parameter.default in (None, parameter.empty)
@@ -89,5 +89,5 @@ def _listing(known: list[str]) -> str:
 
 
 def elements_of(value: Any) -> list[Any]:
-    """Those of a list; of anything else, itself."""
+    """The elements of a list; of anything else, itself."""
     return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -18,7 +18,7 @@ class Reads:
         self.is_updating = False
         """Whether an update is under way."""
         self.dtype: mx.Dtype | None = None
-        """Of the gradient or parameter at hand, where one is updated or initialized."""
+        """The dtype of the parameter that is being updated or initialized, if one is."""
         self.initialized = self.updated = 0
         """How many parameters have a state, and how many the present update has come to."""
         self._names: set[str] = set()
@@ -27,7 +27,7 @@ class Reads:
 
     @contextmanager
     def within(self, **present: Any) -> Iterator[None]:
-        """Has attributes be these, for as long as it lasts."""
+        """Sets attributes, and sets them back at the end."""
         before = {name: getattr(self, name) for name in present}
         vars(self).update(present)
         try:
@@ -41,10 +41,10 @@ class Reads:
             self._names.add(name)
 
     def unread(self, names: list[str], step: Any) -> list[str]:
-        """After an update, those of the names that updates do not read, if that is certain by now. Said once.
+        """Called after each update: once it is certain, and only once, the names that updates do not read.
 
-        An update of some of the parameters says nothing. Nor does the first of an eager loop, which may do something
-        else than those that follow; one that is traced, as its step shows, is all that a compiled step does.
+        It is not after an update of some of the parameters alone, nor after the first one of an eager loop, which may
+        do something else than those that follow. An update that is traced (its step is a tracer) is all there is.
         """
         if self._has_verdict or not 0 < self.initialized <= self.updated:
             return []

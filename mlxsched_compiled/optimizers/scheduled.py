@@ -1,8 +1,8 @@
 """Any hyperparameter of an optimizer on a schedule.
 
-An optimizer of MLX puts every name among its ``_schedulers`` through its schedule, before each update, into its state.
-It only has to be read from there, and the optimizer reads an attribute: so the class is derived from, with properties
-in place of the attributes that are scheduled.
+Before each update, an optimizer of MLX calls the schedule of every name among its ``_schedulers`` and puts the value
+into its state. But it reads its hyperparameters from attributes. So a class is derived from its own, in which the
+attributes that are scheduled are properties that return what is in the state.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def scheduled(optimizer_class: type[O], /, **arguments: Any) -> O:
         optimizer._schedulers[name], state[name] = schedulers[name], values[name]
     rate = optimizer._schedulers.get("learning_rate")
     if isinstance(rate, Schedule):
-        state["learning_rate"] = value_at(rate, state["step"])  # with no kernel to build, unlike MLX's
+        state["learning_rate"] = value_at(rate, state["step"])  # without a graph, unlike MLX's
     store_leaves(optimizer._schedulers, state)
     with suppress(ValueError, RuntimeError):  # of what is made inside of a trace
         mx.eval(state)  # another thread, as that of a process pool, cannot
@@ -129,7 +129,8 @@ def _constructed(
 ) -> tuple[Any, tuple[str, ...]]:
     """An optimizer made with first values in place of schedules, and the names of those that it keeps as attributes.
 
-    A schedule that it does not keep as an attribute may be one that it gives to MLX as the learning rate.
+    A schedule that it does not keep as an attribute is given to it again, as it is: it may give it on to MLX, as its
+    learning rate. If it does not, it is refused.
     """
     numbers = {name: _as_number(arguments[name], value) for name, value in values.items()}  # which it may check
     optimizer: Any = optimizer_class(**{**arguments, **numbers})
@@ -157,7 +158,7 @@ def _as_number(given: Any, value: Any) -> Any:
 
 
 _USED = 1e-38
-"""In place of 0, from which a schedule may start: what does is in use all the same."""
+"""In place of a first value of 0, so that the constructor takes the hyperparameter for one that is in use."""
 
 
 class _Hyperparameters:
@@ -181,7 +182,7 @@ class _Scheduled:
         """Initializes the state."""
         its = self._hyperparameters
         check_names(parameters, {"schedules", *its.names})
-        with its.reads.within(is_updating=False):  # what this reads, updates need not read again
+        with its.reads.within(is_updating=False):  # what only this reads is not read by updates
             super().init(parameters)  # type: ignore[misc]
         its.reads.initialized = len(tree_flatten(parameters))
 
@@ -209,7 +210,7 @@ class _Scheduled:
         reads = self._hyperparameters.reads
         before, reads.dtype = reads.dtype, gradient.dtype
         reads.updated += 1
-        try:  # by hand, since it takes time for each parameter
+        try:  # and not ``within``, which takes longer, for each parameter
             updated: mx.array = super().apply_single(gradient, parameter, state)  # type: ignore[misc]
         finally:
             reads.dtype = before

@@ -1,8 +1,7 @@
 """Schedules of an optimizer, and their leaves in its state.
 
-MLX puts every name among an optimizer's ``_schedulers`` through its scheduler before each update, into the state. The
-leaves of our schedules stand there too, under ``"schedules"``, by reference: so a compiled step that captures
-``optimizer.state`` follows ``retune`` and ``observe``, and a checkpoint has what metrics have done.
+The leaves stand under ``"schedules"``, by reference: so a compiled step that captures ``optimizer.state`` follows
+``retune`` and ``observe``, and a checkpoint has what metrics have done.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ..core.tracing import is_concrete
 _LEAVES = "schedules"
 """Where the leaves stand in an optimizer's state."""
 _CHANGES = "changes"
-"""Among them, an array that is longer after each change of what is followed."""
+"""Among them, an array that grows with each change of schedules: its other shape has steps traced again."""
 
 
 class ScheduleList:
@@ -78,7 +77,7 @@ def as_count(step: Any) -> mx.array:
 
 
 def value_at(scheduler: Any, step: mx.array) -> Any:
-    """What is in the state before an update. No kernel is built for it."""
+    """What is in the state before an update, computed without a graph."""
     if isinstance(scheduler, ScheduleList):
         return [uncompiled(schedule, step) for schedule in scheduler.schedules]
     return uncompiled(scheduler, step) if isinstance(scheduler, Schedule) else scheduler(step)
@@ -97,8 +96,7 @@ def store_leaves(schedulers: dict[str, Any], state: Any, *, is_change: bool = Fa
     Args:
         schedulers: Those of the optimizer.
         state: Its state. MLX takes anything, such as [] to free the old one, and then nothing is done.
-        is_change: Whether others are followed than before. Compiled steps that capture the state are traced again then,
-            as MLX does for arrays of another shape.
+        is_change: Whether others are followed than before. Compiled steps that capture the state are traced again then.
     """
     if not isinstance(state, dict):
         return
@@ -157,7 +155,7 @@ def load(schedulers: dict[str, Any], state: Any) -> None:
 
 
 def _mutable(schedulers: dict[str, Any], saved: Any) -> Iterator[tuple[Schedule, Any]]:
-    """Each schedule that metrics change, with what was saved of it, or something empty."""
+    """Each schedule that metrics change, with its saved state, or None."""
     saved = saved if isinstance(saved, dict) else {}
     for name, scheduler in schedulers.items():
         is_list = isinstance(scheduler, ScheduleList)
@@ -168,6 +166,6 @@ def _mutable(schedulers: dict[str, Any], saved: Any) -> Iterator[tuple[Schedule,
 
 
 def check_names(parameters: dict[str, Any], taken: set[str]) -> None:
-    """Refuses parameters of a model that have the place of something else in the optimizer's state."""
+    """Refuses a model with a parameter whose name is taken in the optimizer's state."""
     if clash := taken.intersection(parameters):
         raise ValueError(f"{min(clash)} is a parameter of the model and has that place in the optimizer's state.")

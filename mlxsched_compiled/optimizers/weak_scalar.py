@@ -1,4 +1,4 @@
-"""A hyperparameter as an array of no dimension that behaves as a Python number does: a weakly typed scalar.
+"""A hyperparameter as a weakly typed scalar: a 0-d array that behaves as a Python number does.
 
 ``momentum * v`` of a Python number has the type of ``v``; of a float32 array it would be float32, in bfloat16 too. And
 an optimizer asks of its numbers whether they are in use (``if self.momentum <= 0``), which cannot be answered by value
@@ -23,7 +23,7 @@ class WeakScalar(mx.array):
     Args:
         value: The number, an array of no dimension.
         dtype: Of the arrays at hand: the type in which functions of MLX (``mx.maximum``) see it.
-        in_use: Whether it counts as a number above 0, whatever it is.
+        in_use: Whether comparisons with 0 take it for a number above 0, whatever it is.
     """
 
     def __init__(self, value: mx.array, dtype: mx.Dtype = mx.float32, *, in_use: bool = False) -> None:
@@ -81,7 +81,7 @@ class WeakScalar(mx.array):
         return self._of(result) if isinstance(result, mx.array) else result
 
     def _compared(self, function: Callable[[Any, Any], Any], other: Any) -> Any:
-        """As its value; but where a comparison with 0 decides what is computed, it is in use."""
+        """Compares the value; but with 0, which asks whether it is in use, a tracer is above 0."""
         if not isinstance(other, (Number, mx.array)):
             return NotImplemented
         is_zero = not isinstance(other, mx.array) and not other
@@ -94,7 +94,7 @@ class WeakScalar(mx.array):
 
 
 class _Answer(mx.array):
-    """What a comparison says: an array, whose value Python asks for by ``if``, ``max`` or ``in``."""
+    """The result of a comparison, an array. If Python asks for its value (``if``, ``max``), errors are ours."""
 
     def __bool__(self) -> bool:
         return bool(_for_python(self))

@@ -97,14 +97,14 @@ def cooldown(
 
 @dataclass(frozen=True)
 class CooledDown:
-    """The rate of a child that from ``start`` on stands still, times a ramp ``down`` from there."""
+    """The rate of a child up to ``start``, and then of a ramp ``down`` from the rate that the child has there."""
 
     down: Ramp | BentRamp
 
     def __call__(
         self, step: mx.array, end: mx.array, child: Child, start: mx.array, steps: mx.array, *own: mx.array
     ) -> mx.array:
-        """The child, times s, and end · (1 - s)"""
+        """child(min(t, start)) · s + end · (1 - s)"""
         before = mx.minimum(step, start)
         remaining, gone = self.down.weights_at(step - before, steps, *own)
         return end * gone + remaining * child(before)

@@ -39,8 +39,7 @@ def cosine_restarts(
         decay: Factor from the top of one cycle to the next, at least 0.
 
     Returns:
-        A schedule, float32, of the shape of the step. For one step one kernel if ``period_factor``
-        is 1, two if it is another whole number, else three.
+        A schedule, float32, of the shape of the step.
 
     Raises:
         ValueError: If a number is not finite, ``period`` is not a whole number >= 1, ``period_factor`` is out of range
@@ -83,7 +82,7 @@ def cosine_restarts(
 
 
 def _top(init: Number, decay: Number, k: int) -> Number:
-    """init · decay^k, and no more than float32 holds: of the cycles that nobody lives to see, some would."""
+    """init · decay^k, and no more than float32 holds, which cycles far beyond any training would exceed."""
     if isinstance(init, mx.array) or isinstance(decay, mx.array):
         return init * decay**k
     try:
@@ -195,7 +194,7 @@ def _above(low: mx.array, rate: mx.array, scale: mx.array) -> mx.array:
 
 
 def _power_of_half(exponent: mx.array) -> mx.array:
-    """0.5 ** exponent, exactly: a fourth power and what is left, for a shift reaches 2**63 only."""
+    """0.5 ** exponent, exactly: the fourth power of a root, and a rest, since a shift reaches 2**63 only."""
     exponent = mx.minimum(exponent, 255)
     one = (exponent == exponent).astype(mx.uint64)  # in its shape: under vmap a shift takes its left operand's
     root = mx.left_shift(one, exponent >> 2).astype(mx.float32)
@@ -332,8 +331,8 @@ def _one_cycle(
 
 
 def in_ticks(step: mx.array, child: Child, per_step: mx.array, last: mx.array, first: mx.array) -> mx.array:
-    """The child, a step being so many of its ticks, so that what starts between two steps starts on a whole one
+    """The child, which counts in substeps, ``per_step`` of them to a step: so it can begin something between two steps.
 
-    Nothing changes after step ``last``. Step 0 is its tick ``first``.
+    Nothing changes after step ``last``. Step 0 is the substep ``first``.
     """
     return child(mx.minimum(step, last) * per_step + first)

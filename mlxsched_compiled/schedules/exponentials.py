@@ -15,7 +15,7 @@ from ..formulas.powers import PowerOfPeriods, power_of
 from .combinators import within
 
 _SATURATED = 40
-"""tanh is 1 to within float32 by far, and its odds are still finite."""
+"""An argument at which tanh is 1 in float32 by far, and the odds are still finite."""
 
 
 @factory

@@ -108,7 +108,7 @@ def _exp_hyperbola(
 ) -> mx.array:
     """init · (end / init)^(1 - s), where ``root`` is √(N W) and ``slope`` ln(end / init) / root.
 
-    It starts from the nearer end: each is met to the bit, and errors grow with half of the logarithm only.
+    It is computed from the nearer end, so each end is met to the bit, and errors grow with half of the logarithm only.
     """
     left, left_of_whole, done, rest = _counts(step, steps, whole)
     height = mx.sqrt(left * left_of_whole)  # root · s

@@ -27,8 +27,8 @@ def piecewise_constant(values: Sequence[Number], boundaries: Sequence[Count]) ->
         boundaries: The steps at which the second and each later value begins to hold.
 
     Returns:
-        A schedule, float32, of the shape of the step. Two kernels at most for one step, for any number of
-        values.
+        A schedule, float32, of the shape of the step. For one step it costs the same for any number of values above
+        four.
 
     Raises:
         ValueError: If a value is not finite, the numbers do not match, or the boundaries decrease.
@@ -65,8 +65,8 @@ def piecewise_interpolate(values: Sequence[Number], steps: Sequence[Count], shap
         shape: Of each leg: ``"linear"``, ``"cosine"``, ``"sqrt"``, ``"rex"`` or ``"exponential"``.
 
     Returns:
-        A schedule, float32, of the shape of the step. Two kernels at most for one step, for any number of
-        knots.
+        A schedule, float32, of the shape of the step. For one step it costs the same for any number of knots above
+        four.
 
     Raises:
         ValueError: If a value is not finite, the numbers do not match or are 0, the steps decrease, or the
@@ -102,8 +102,7 @@ def table(values: Any) -> Schedule:
             ``mx.array`` is used as it is, without a copy.
 
     Returns:
-        A schedule, float32, of the shape of the step. Three kernels at most for one step, and the same cost
-        for any length.
+        A schedule, float32, of the shape of the step. For one step it costs the same for any length.
 
     Raises:
         ValueError: If the table is empty, has not one dimension or holds a rate that is not finite.

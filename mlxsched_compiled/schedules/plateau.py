@@ -82,7 +82,8 @@ class Scaled(MutableRate):
     """The rate of a child times a scale that metrics change.
 
     ``scale`` is the first leaf. ``seen`` is what was observed: the best metric, how many in a row were no better, how
-    many the cooldown still lasts. ``rules`` are factor, patience, threshold and cooldown.
+    many the cooldown still lasts. ``rules`` are factor, patience, threshold and cooldown, in one vector, since each
+    input of a graph takes time and the rate does not use them.
     """
 
     mode: str

@@ -57,15 +57,19 @@ def warmup(schedule: Operand, steps: Count, init: Number = 0.0, *, shape: str = 
 
 @dataclass(frozen=True)
 class WarmedUp:
-    """The rate of a ramp ``up`` to a child's first rate, and from its last step on of the child."""
+    """The rate of a ramp ``up`` to a child's first rate, and then of the child.
+
+    The ramp ends at the child's present rate. Before, that is the first one, since the child has not begun; after, the
+    ramp stays at its end, and so follows the child.
+    """
 
     up: Rate
 
     def __call__(self, step: mx.array, init: mx.array, child: Child, steps: mx.array, *own: mx.array) -> mx.array:
-        """The ramp to child(0), on whose end the child goes on"""
+        """up(t, init, child(max(t, steps) - steps))"""
         rate = child(mx.maximum(step, steps) - steps)
         ramp_steps = mx.maximum(steps, 1)
-        return self.up(mx.maximum(step, ramp_steps - steps), init, rate, ramp_steps, *own)  # of none, at its end
+        return self.up(mx.maximum(step, ramp_steps - steps), init, rate, ramp_steps, *own)  # of no steps: at its end
 
 
 @factory
