@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from .curve import Curve
 
+# The distances of labels, times a power of ten.
 _ROUND = (1.0, 2.0, 2.5, 5.0, 10.0)
-"""The distances of labels, times a power of ten."""
 
 
 def span(rates: Iterable[float]) -> tuple[float, float]:

@@ -9,10 +9,10 @@ from ..core.schedule import Schedule
 from .horizon import end, horizon
 from .samples import evenly, rates_at
 
+# The most rates that are computed at once.
 _SAMPLES = 2**16
-"""The most rates that are computed at once."""
+# The part of a rate that may be rounding.
 _ROUNDED = 2**-22
-"""The part of a rate that may be rounding."""
 
 
 class Curve:

@@ -12,8 +12,8 @@ from ..core.schedule import Schedule
 from .axes import shortened, span
 from .curve import Curve
 
+# Characters of a label.
 _LONGEST = 80
-"""Characters of a label."""
 
 
 def plot(schedule: Schedule, steps: int | None, ax: Any) -> Any:
