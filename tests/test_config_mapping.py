@@ -362,10 +362,10 @@ COSINE: dict[str, Any] = {"name": "cosine_decay", "arguments": [1e-3, 1000]}
 LIST: list[Any] = [1]
 LIST.append(LIST)
 REFUSED: list[tuple[Any, type[Exception], str]] = [
-    ({}, ValueError, "'name' is missing; there is none"),
-    ({"nam": "constant"}, ValueError, "'name' is missing; there is 'nam'"),
-    ({"name": None}, TypeError, "name must be text, but got None"),
-    ({"name": True}, TypeError, "name must be text, but got True"),
+    ({}, TypeError, "'name' must be the name of a schedule, but is None; there is none"),
+    ({"nam": "constant"}, TypeError, "'name' must be the name of a schedule, but is None; there is 'nam'"),
+    ({"name": None}, TypeError, "'name' must be the name of a schedule, but is None"),
+    ({"name": True}, TypeError, "'name' must be the name of a schedule, but is True"),
     ({"name": "cosine"}, ValueError, "name: There is no schedule 'cosine'. Did you mean 'cosine_"),
     ({"name": "tabulate"}, ValueError, "name: tabulate takes a function"),
     ({"name": "Schedule"}, ValueError, "name: Schedule takes a function"),
@@ -441,7 +441,7 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
     ({"name": "table", "values": {1, 2}}, TypeError, "values"),
     ({"name": "constant", "x" * 10_000: 1}, ValueError, "constant takes no 'xxx"),
     ({"name": "x" * 10_000}, ValueError, "There is no schedule 'xxx"),
-    ({"name": ["x"] * 10_000}, TypeError, "name must be text, but got ['x', "),
+    ({"name": ["x"] * 10_000}, TypeError, "'name' must be the name of a schedule, but is ['x', "),
     ({"name": "constant", "arguments": [1] * 10_000}, ValueError, "but got 10000"),
     ({"name": "constant", "value": [1] * 10_000}, TypeError, "value must be a number, but got [1, 1"),
     ({**COSINE, "total_steps": 1200}, ValueError, "decay_steps 1000 are 1000 steps, and total_steps is 1200"),

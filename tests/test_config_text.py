@@ -292,8 +292,10 @@ def test_what_is_no_text_at_all(text: str) -> None:
     [None, True, False, "True", "None", "'linear'", "[1, 2]", "(1, 2)", [1], (1,), 1j, b"1", {1}, len, object()],
 )
 def test_what_is_no_schedule(config: Any) -> None:
-    with pytest.raises(TypeError, match=re.escape(str(config)[:20])):
+    shown = str([*config] if isinstance(config, tuple) else config).replace("(", "[").replace(")", "]")[:20]
+    with pytest.raises(TypeError, match="must be a number, but got ") as raised:
         from_config(config)
+    assert shown in str(raised.value).replace("(", "[").replace(")", "]")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e39, 10**400], ids=["nan", "inf", "1e39", "10**400"])

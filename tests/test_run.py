@@ -141,8 +141,8 @@ def test_a_module_needs_no_m_where_no_file_has_its_name(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("nothing", "there is no file 'nothing', and no module of that name."),
-        ("./nothing", "there is no file './nothing', and no module of that name."),
+        ("nothing", "No module named nothing"),
+        ("./nothing", ".*'./nothing'.*|.*Relative module names not supported"),
         ("nothing.py", r"\[Errno 2\] No such file or directory: '.*nothing.py'"),
         ("-m nothing", "No module named nothing"),
         ("-m program.nothing", "Error while finding module specification for 'program.nothing' .*"),
@@ -267,7 +267,7 @@ def test_the_rate_is_announced(lora: Path, config: str, options: str, said: str,
     done = _python(lora, *words, **variables)
     if said == "error":  # the message alone, of each process
         assert done.returncode == 2
-        assert re.fullmatch(r"mlxsched: lr_schedule.* (missing 1 required|The key 'name' is missing).*\n", done.stderr)
+        assert re.fullmatch(r"mlxsched: lr_schedule.* (missing 1 required|The key 'name' must be).*\n", done.stderr)
         return
     assert done.returncode == 0
     if rank == "1":
@@ -285,7 +285,7 @@ def test_the_rate_is_announced(lora: Path, config: str, options: str, said: str,
         ("lambda step: 0.1 / (step + 1)", ""),
         ("ours.Schedule(lambda step: 0.1 / (step + 1))", "mlxsched: Schedule(<function <lambda> at 0x"),
         ("ours.constant(1) / ours.constant(0)", ""),  # no finite rate
-        ("ours.table([0.1] * 9999)", "...: 0.1 at every step.\n"),
+        ("ours.table([0.1] * 9999)", ", ... 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1]): 0.1 at every step.\n"),
     ],
 )
 def test_a_program_of_ones_own(folder: Path, rate: str, said: str) -> None:

@@ -6,7 +6,6 @@ import argparse
 import os
 import runpy
 import sys
-from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
 
@@ -39,14 +38,12 @@ def _run(arguments: argparse.Namespace) -> int:
     target, *sys.argv[1:] = words
     try:
         _execute(target, arguments.is_module)
-    except ConfigurationError as error:
-        print(f"mlxsched: {error}", file=sys.stderr)
-        return 2
+    except ConfigurationError:
+        raise
     except Exception as error:
         theirs = _frames_of_the_program(error.__traceback__)
-        if theirs is None and isinstance(error, (ValueError, OSError, ImportError)):  # it did not start
-            print(f"mlxsched: {error}", file=sys.stderr)
-            return 2
+        if theirs is None and isinstance(error, (ValueError, OSError, ImportError)):
+            raise  # it did not start
         sys.excepthook(type(error), error.with_traceback(theirs), theirs)
         return 1
     return 0
@@ -57,8 +54,6 @@ def _execute(target: str, is_module: bool) -> None:
     path = os.path.join(os.getcwd(), target)
     if is_module or not (os.path.exists(path) or target.endswith(".py")):
         _put_first_on_path(os.getcwd())
-        if not (is_module or _is_found(target)):
-            raise ValueError(f"there is no file {target!r}, and no module of that name.")
         names = runpy.run_module(target, run_name="__main__", alter_sys=True)
     else:
         _put_first_on_path(os.path.dirname(os.path.realpath(path)))
@@ -71,12 +66,6 @@ def _put_first_on_path(folder: str) -> None:
     """Puts a folder in the place of that of the command, which is not there in Python's safe mode (``-P``)."""
     if not getattr(sys.flags, "safe_path", sys.flags.isolated):
         sys.path[0] = folder
-
-
-def _is_found(name: str) -> bool:
-    """Whether there is a module, or the package that it would be in: nothing is imported to see that."""
-    package = name.partition(".")[0]
-    return bool(package) and find_spec(package) is not None
 
 
 def _frames_of_the_program(traceback: TracebackType | None) -> TracebackType | None:

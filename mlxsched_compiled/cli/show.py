@@ -14,7 +14,7 @@ from typing import Any
 from ..config.from_config import from_config
 from ..config.mapping import at
 from ..core.checks import count, static
-from ..plotting.axes import shortened, summary, whole
+from ..plotting.axes import summary, whole
 from ..plotting.curve import Curve
 from ..plotting.plot import save
 from ..plotting.terminal import mark, picture
@@ -23,8 +23,6 @@ from .training_file import Training, read
 
 # Of arguments that are files, whether there is one or not.
 _ENDINGS = (".yaml", ".yml", ".json")
-# Characters of a call.
-_LONGEST = 500
 
 
 def add_command(commands: Any) -> None:
@@ -63,7 +61,7 @@ def _found(argument: str) -> tuple[str, Training]:
     """What an argument stands for, and how to call it."""
     if argument != "-" and not argument.endswith(_ENDINGS) and not os.path.exists(argument):
         schedule = from_config(argument)
-        return repr(schedule), Training(schedule)
+        return str(schedule), Training(schedule)
     name = "standard input" if argument == "-" else argument
     with at(name), nullcontext(sys.stdin) if argument == "-" else open(argument, encoding="utf-8") as file:
         return name, read(file)
@@ -72,8 +70,8 @@ def _found(argument: str) -> tuple[str, Training]:
 def _legend(trainings: dict[str, Training], curves: list[Curve]) -> Iterator[str]:
     for i, ((label, training), curve) in enumerate(zip(trainings.items(), curves, strict=True)):
         lead, indent = (f"{mark(i)} ", "  ") if len(curves) > 1 else ("", "")
-        yield lead + shortened(label, _LONGEST)
-        if label != (call := repr(training.schedule)):
-            yield indent + shortened(call, _LONGEST)
+        yield lead + label
+        if label != (call := str(training.schedule)):
+            yield indent + call
         length = training.length if training.updates else f"{whole(curve.count)} steps"
         yield f"{indent}{summary(curve)}; {length}"

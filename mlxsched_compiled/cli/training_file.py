@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from ..config.from_config import from_config
 from ..config.mapping import at, value_of
 from ..core.checks import count, static
-from ..core.extras import missing
+from ..core.extras import needed
 from ..core.schedule import Schedule
 from ..drop_in.mlx_lm import unobserved
 from ..plotting.axes import whole
@@ -24,10 +24,8 @@ class Training(NamedTuple):
 
     schedule: Schedule
     iters: int | None = None
-    # Iterations for an update.
-    accumulation: int = 1
-    # What is not as it may seem.
-    notes: tuple[str, ...] = ()
+    accumulation: int = 1  # iterations for an update
+    notes: tuple[str, ...] = ()  # what is not as it may seem
 
     @property
     def updates(self) -> int | None:
@@ -59,16 +57,11 @@ def read(file: Any) -> Training:
 
 def loaded(file: Any) -> Any:
     """What YAML has in it."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise missing("PyYAML", "cli", "Reading YAML") from error
+    yaml = needed("yaml", "cli", "Reading YAML")
     try:
         return yaml.safe_load(file)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"it is not YAML: {' '.join(str(error).split())}.") from error
-    except RecursionError:
-        raise ValueError("it is nested too deep.") from None
 
 
 def training_of(content: Mapping[Any, Any]) -> Training:
@@ -95,17 +88,13 @@ def training_of(content: Mapping[Any, Any]) -> Training:
     return Training(schedule, iters, accumulation, (*notes, *unobserved(schedule), *_unread(content)))
 
 
-def _unread(content: Mapping[Any, Any]) -> list[str]:
+def _unread(content: Mapping[Any, Any]) -> Iterator[str]:
     """A note if the optimizer goes by a rate of its own."""
-    settings: Any = content
-    for key in ("optimizer_config", "adafactor"):
-        settings = settings.get(key) if isinstance(settings, Mapping) else None
-    is_told = isinstance(settings, Mapping) and settings.get("relative_step") is False
-    if content.get("optimizer") != "adafactor" or is_told:
-        return []
-    return [
-        "it changes nothing: adafactor goes by a rate of its own unless optimizer_config says relative_step: false."
-    ]
+    settings = content.get("optimizer_config")
+    own = settings.get("adafactor") if isinstance(settings, Mapping) else None
+    is_told = isinstance(own, Mapping) and own.get("relative_step") is False
+    if content.get("optimizer") == "adafactor" and not is_told:
+        yield "it changes nothing: adafactor goes by a rate of its own unless told relative_step: false."
 
 
 def _count(key: str, content: Mapping[Any, Any]) -> int | None:

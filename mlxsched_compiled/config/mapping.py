@@ -22,8 +22,6 @@ from .text import parsed
 _SETTINGS = ("warmup", "warmup_init", "total_steps")
 # Parameters of schedules that have their own way up.
 _WAYS_UP = ("warmup_steps", "warmup_fraction", "up_steps")
-
-
 _NO_WARMUP = ("", "None", "False")
 
 
@@ -45,7 +43,10 @@ def value_of(config: Any, is_word: bool = False) -> Any:
 
 
 def _schedule(config: Mapping[Any, Any]) -> Schedule:
-    name = _name(config)
+    name = config.get("name")
+    if not isinstance(name, str):
+        there = ", ".join(map(shown, config)) or "none"
+        raise TypeError(f"The key 'name' must be the name of a schedule, but is {shown(name)}; there is {there}.")
     with at("name"):
         known = parameters(name)
     given = _given(name, known, config)
@@ -66,15 +67,6 @@ def _schedule(config: Mapping[Any, Any]) -> Schedule:
     if way_up := ["the warmup"] if name == "warmup" else [p for p in _WAYS_UP if p in known]:
         raise ValueError(f"{name} takes no warmup, since it has its own way up: {way_up[0]}.")
     return warmup(delay(schedule, 1) if extra_step else schedule, steps, init)
-
-
-def _name(config: Mapping[Any, Any]) -> str:
-    if "name" not in config:
-        raise ValueError(f"The key 'name' is missing; there is {', '.join(map(shown, config)) or 'none'}.")
-    name = config["name"]
-    if not isinstance(name, str):
-        raise TypeError(f"name must be text, but got {shown(name)}.")
-    return name
 
 
 def _given(name: str, known: Mapping[str, Parameter], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,8 +64,3 @@ def number(value: float) -> str:
 def whole(step: int) -> str:
     """A step, its thousands apart."""
     return f"{step:,}"
-
-
-def shortened(text: str, width: int) -> str:
-    """A text of at most so many characters, its end left out."""
-    return text if len(text) <= width else f"{text[: width - 3]}..."
