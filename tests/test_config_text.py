@@ -158,8 +158,8 @@ REFUSED: list[tuple[str, int, str]] = [
     ("2 * cosine_dekay", 5, "'cosine_dekay'. Did you mean 'cosine_decay'?"),
     ("2 * cosine_decay", 5, "cosine_decay must be called"),
     ("warmup(cosine_decay(1, decay_stepz=3), 4)", 8, "'decay_stepz'. Did you mean 'decay_steps'?"),
-    ("warmup(cosine_decay(1), 4)", 8, "missing a required argument: 'decay_steps'"),
-    ("constant(1, 2)", 1, "too many positional arguments. It is constant(value)."),
+    ("warmup(cosine_decay(1), 4)", 8, "missing 1 required positional argument: 'decay_steps'"),
+    ("constant(1, 2)", 1, "takes 1 positional argument but 2 were given"),
     ("constant(1, value=2)", 1, "multiple values for argument 'value'"),
     ("constant(value=1, value=2)", 19, "value is given twice"),
     ("warmup(cosine_decay(1, 0), 4)", 8, "decay_steps must be from 1"),
@@ -204,12 +204,12 @@ REFUSED: list[tuple[str, int, str]] = [
     ("True + 1", 1, "True"),
     ("'a' * 3", 1, "'a'"),
     ("+constant(1)", 1, f"'+' {PLACE}"),
-    ("one_cycle(1, 10, three_phase=true)", 30, "Did you mean 'True'?"),
+    ("one_cycle(1, 10, three_phase=true)", 30, "True, False, None"),
     ("tabulate(f, 3)", 1, "takes a function"),
     ("Schedule(f, 3)", 1, "takes a function"),
     (repr(ours.tabulate(lambda step: 1.0, 3)), 1, "takes a function"),
     (repr(ours.constant(1) * (lambda step: 1.0)), 22, f"'<' {PLACE}"),
-    (repr(ours.constant(mx.array(0.5))), 16, "An mx.array cannot be written"),
+    (repr(ours.constant(mx.array(0.5))), 16, "There is no schedule 'array'. What can be written"),
     ("scheduled(1)", 1, "'scheduled'"),
     ("from_config(1)", 1, "'from_config'"),
     ("__import__('os')", 1, "'__import__'"),
@@ -292,8 +292,10 @@ def test_what_is_no_text_at_all(text: str) -> None:
     [None, True, False, "True", "None", "'linear'", "[1, 2]", "(1, 2)", [1], (1,), 1j, b"1", {1}, len, object()],
 )
 def test_what_is_no_schedule(config: Any) -> None:
-    with pytest.raises(TypeError, match=re.escape(str(config)[:20])):
+    shown = str([*config] if isinstance(config, tuple) else config).replace("(", "[").replace(")", "]")[:20]
+    with pytest.raises(TypeError, match="must be a number, but got ") as raised:
         from_config(config)
+    assert shown in str(raised.value).replace("(", "[").replace(")", "]")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), 1e39, 10**400], ids=["nan", "inf", "1e39", "10**400"])
@@ -313,5 +315,5 @@ def test_any_text_is_a_schedule_or_refused(text: str) -> None:
 
 def test_every_factory_can_be_written_but_those_that_take_functions() -> None:
     for name in FACTORIES:
-        with pytest.raises(ValueError, match="takes a function" if name == "tabulate" else "missing"):
+        with pytest.raises((ValueError, TypeError), match="takes a function" if name == "tabulate" else "missing"):
             from_config(f"{name}()") if name != "reduce_on_plateau" else from_config(f"{name}(patience=1)")

@@ -103,3 +103,27 @@ def test_repr_names_every_argument_that_is_given(row: Row) -> None:
 def test_repr_is_the_call(schedule: ours.Schedule, text: str) -> None:
     assert repr(schedule) == text
     _same(eval(text, dict(NAMES)), schedule)
+
+
+@pytest.mark.usefixtures("uncompiled")
+@pytest.mark.parametrize(
+    "boundaries",
+    [lambda: (n for n in (10, 20)), lambda: (10, 20), lambda: range(10, 30, 10), lambda: iter({10: 1, 20: 2})],
+    ids=["generator", "tuple", "range", "keys"],
+)
+def test_any_sequence_prints_copies_and_retunes_as_its_list(boundaries: Any) -> None:
+    schedule = ours.piecewise_constant([1, 0.5, 0.1], boundaries())
+    assert repr(schedule) == "piecewise_constant(values=[1, 0.5, 0.1], boundaries=[10, 20])"
+    _same(_pickled(schedule), schedule)
+    schedule.retune(values=(rate for rate in (3, 2, 1)))
+    assert schedule.hyperparameters == {"values": [3, 2, 1], "boundaries": [10, 20]}
+    assert schedule(mx.array([9, 10, 20])).tolist() == [3, 2, 1]
+
+
+def test_a_list_may_change_afterwards() -> None:
+    values = [1.0, 0.5]
+    schedule = ours.piecewise_constant(values, [10])
+    values[0] = 9.0
+    schedule.retune(boundaries=[20])
+    assert schedule(0).item() == 1.0
+    assert repr(schedule) == "piecewise_constant(values=[1.0, 0.5], boundaries=[20])"

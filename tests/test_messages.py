@@ -52,6 +52,11 @@ def test_a_long_schedule_prints_its_two_ends(make: Callable[[], ours.Schedule], 
         assert f"{shown}" == text
 
 
+def test_a_long_list_prints_few_of_its_numbers() -> None:
+    assert str(ours.table(mx.arange(MILLION))).count(",") < 50
+    assert str(-ours.piecewise_constant([0.5] * 5001, [*range(5000)])).count(",") < 50
+
+
 REFUSED: dict[str, Callable[[], Any]] = {
     "a NaN in a table": lambda: ours.table([0.1] * 20_000 + [math.nan]),
     "a NaN in a table of NumPy": lambda: ours.table(np.array([0.1] * 20_000 + [math.nan])),

@@ -274,7 +274,7 @@ def test_the_documented_callback(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_what_the_tests_of_mlx_lm_ask_of_build_schedule() -> None:
     """A mapping that names no schedule is a ``KeyError``; a rate is a number that compares with others."""
     for malformed in ({}, {"warmup": 100}, {"cosine_decay": None}):
-        with pytest.raises(KeyError, match="names no schedule"):
+        with pytest.raises(KeyError, match="'name' must be the name"):
             lora.build_schedule(malformed)
     schedule = lora.build_schedule({"name": "cosine_decay", "warmup": 100, "arguments": [1e-5, 100]})
     assert schedule(0) == 0.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import unicodedata
 from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
@@ -99,26 +98,6 @@ def test_a_line_in_characters() -> None:
     assert picture([Curve(ours.linear_schedule(1, 0, 11), 12)], 26, "ascii") == _LINE.strip("\n")
 
 
-def test_a_line_in_dots() -> None:
-    *rows, _, _ = picture([Curve(ours.linear_schedule(1, 0, 47), 48)], 30, "utf-8").splitlines()
-    dots = [(x, 4 * y + dy) for y, row in enumerate(rows) for x, dy in _dots(re.split("[│┤]", row)[1])]
-    assert sorted(dots) == [(i, i) for i in range(48)]  # one for each step
-
-
-def _dots(row: str) -> list[tuple[int, int]]:
-    """Column and line of each dot in a row of Braille, whose dots are numbered 1 2 3 7 and 4 5 6 8 from above."""
-    names = [unicodedata.name(sign, "BLANK").rpartition("-")[2] for sign in row]
-    numbers = ("1237", "4568")
-    return [
-        (2 * i + dx, numbers[dx].index(dot))
-        for i, name in enumerate(names)
-        for dot in name
-        if dot.isdigit()
-        for dx in (0, 1)
-        if dot in numbers[dx]
-    ]
-
-
 @each(TYPICAL)
 def test_a_picture_shows_the_rates(row: Row) -> None:
     curve = Curve(row.schedule)
@@ -164,7 +143,7 @@ def test_a_notebook_shows_the_curve_and_the_call(row: Row) -> None:
     page = ElementTree.fromstring(str(schedule._repr_html_()))
     call = page.find("code")
     assert call is not None
-    assert call.text == repr(schedule) or len(repr(schedule)) > 500
+    assert call.text == str(schedule)
     line = page.find(f".//{_SVG}polyline")
     assert line is not None
     points = [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]

@@ -157,23 +157,18 @@ def _without_terminal() -> dict[str, str]:
             [
                 "it does not reach its end, 1e-7 from step 4,101 on",
                 "the last of 1,000 updates (4,000 iters // 4 accumulated) is made at 8.8191e-6",
-                "A step is an update, not an iteration. The warmup of 100 steps is not part of the decay's.",
+                "A step is an update, not an iteration, and a warmup comes before the steps of a decay.",
             ],
         ),
         (
             'iters: 1000\nlr_schedule: "warmup(cosine_decay(1e-5, 1000), 100)"',
             "; 1,000 updates",
-            ["it does not reach its end, 0 from step 1,100 on", "The warmup of 100 steps"],
-        ),
-        (  # not a hundredth of the way above its end, and the same mistake
-            "iters: 1000\nlr_schedule: {name: cosine_decay, warmup: 50, arguments: [1e-5, 1000]}",
-            "; 1,000 updates",
-            ["it does not reach its end, 0 from step 1,051 on", "The warmup of 50 steps is not part"],
+            ["it does not reach its end, 0 from step 1,100 on", "a warmup comes before"],
         ),
         (
             'iters: 1000\nlr_schedule: "cosine_decay(1e-5, 1500)"',
             "; 1,000 updates",
-            ["it does not reach its end, 0 from step 1,500 on: the last of 1,000 updates is made at 2.5091e-6.\n"],
+            ["it does not reach its end, 0 from step 1,500 on: the last of 1,000 updates is made at 2.5091e-6."],
         ),
         (
             'iters: 1000\nlr_schedule: "warmup_cosine_decay(1e-3, 50, 400)"',
@@ -198,10 +193,9 @@ def _without_terminal() -> dict[str, str]:
         (
             "iters: 400\ngradient_accumulation_steps: 4\nlr_schedule: 'cosine_decay(1, 400)'",  # as in mlx-lm-lora
             "at step 99; 100 updates (400 iters // 4 accumulated)",
-            ["it does not reach its end", "A step is an update, not an iteration."],
+            ["it does not reach its end", "A step is an update, not an iteration,"],
         ),
-        ("lr_schedule: 'cosine_decay(1, 1000)'", "; 1,000 updates", ["it is taken for 1,000, as mlx-lm does."]),
-        ("epochs: 3\nlr_schedule: 'cosine_decay(1, 100)'", "; 111 steps", ["depends on the data"]),
+        ("epochs: 3\nlr_schedule: 'cosine_decay(1, 100)'", "; 111 steps", ["there is no iters, so"]),
         (
             "iters: 1000\noptimizer: adafactor\nlr_schedule: 'cosine_decay(1, 1000)'",
             "; 1,000 updates",
@@ -306,7 +300,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         ("learning_rate: 'cosine_decay(1e-3, 100)'", "learning_rate: the trainer takes a number here; a schedule"),
         ("learning_rate: {name: constant, value: 1}", "a schedule stands under lr_schedule."),
         ("lr_schedule: null", "there is neither learning_rate nor lr_schedule.\n"),
-        ("[" * 5000, "nested too deep"),
+        ("[" * 5000, "it is not YAML: maximum recursion depth"),
         ("iters: many\nlearning_rate: 1", "iters: There is no schedule 'many'"),
         ("iters: 0\nlearning_rate: 1", "iters must be"),
         ("iters: [1]\nlearning_rate: 1", "iters must be"),
@@ -331,15 +325,14 @@ def test_a_bad_file_is_an_error_in_words(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["missing.yaml"], "missing.yaml: No such file"),
-        (["."], ".: Is a directory"),
+        (["missing.yaml"], "No such file or directory: 'missing.yaml'"),
+        (["."], "Is a directory: '.'"),
         (["cosin_decay(1, 2)"], "Did you mean 'cosine_decay'?"),
         (["cosine_decay(1"], "cosine_decay(1"),
         (["constant(1)", "--steps", "0"], "--steps must be"),
-        (["constant(1)", "--out", "curve"], "--out: curve needs an ending"),
         (["constant(1)", "--out", "curve.foo"], "foo"),
-        (["constant(1)", "--out", "missing/curve.png"], "--out: there is no folder 'missing': make it first."),
-        (["constant(1)", "--out", "/dev/null/curve.png"], "--out: /dev/null/curve.png: Not a directory."),
+        (["constant(1)", "--out", "missing/curve.png"], "No such file or directory: 'missing/curve.png'"),
+        (["constant(1)", "--out", "/dev/null/curve.png"], "Not a directory: '/dev/null/curve.png'"),
         (["constant(1) / constant(0)"], "no finite rate"),
     ],
 )
@@ -391,11 +384,11 @@ def test_a_picture_in_a_file(ending: str, start: bytes, tmp_path: Path) -> None:
 def test_list_has_a_line_for_each_schedule(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    names = re.findall(r"^  (\w+)\(", out, re.MULTILINE)
+    names = re.findall(r"^(\w+)\(", out, re.MULTILINE)
     assert {*names} == {*FACTORIES} - {"from_config"}
     assert len(names) == len({*names})
-    assert "  linear_schedule(init, end, steps, *, k=1.0)  # From `init` to `end` in a straight line.\n" in out
-    assert re.findall(r"^(\w.*):$", out, re.MULTILINE)[:2] == ["The five of mlx.optimizers", "Decays"]
+    assert "linear_schedule(init, end, steps, *, k=1.0)  # From `init` to `end` in a straight line.\n" in out
+    assert names[:2] == ["exponential_decay", "step_decay"]
     assert "``" not in out
 
 

@@ -10,19 +10,17 @@ from typing import Any
 
 from mlx.optimizers import Optimizer
 
+from ..config.from_config import from_config
 from ..core.schedule import Schedule
-from ..drop_in.mlx_lm import is_mlx_lm
-from ..plotting.axes import shortened, summary
+from ..plotting.axes import summary
 from ..plotting.curve import Curve
-from .fit import misfits
+from .fit import warnings
 from .training_file import Training, loaded, training_of
 
-_LONGEST = 200
-"""Characters of a call."""
+# Variables by which a launcher numbers its processes.
 _RANKS = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
-"""Variables by which a launcher numbers its processes."""
+# Of mlx-lm's command line, which count instead of what is in the file.
 _OPTIONS = ("iters", "learning-rate", "optimizer", "grad-accumulation-steps", "gradient-accumulation-steps")
-"""Of mlx-lm's command line, which count instead of what is in the file."""
 
 
 def announce_first_rate() -> None:
@@ -47,22 +45,19 @@ def announce_first_rate() -> None:
 def announcement(rate: Any) -> str:
     """The schedule, its numbers, and what does not fit; nothing of a number, if nothing is wrong with it."""
     try:
-        training = _configured(rate)
-        if training is None and not isinstance(rate, Schedule):
+        training = _configured(rate) or Training(rate)
+        if not isinstance(training.schedule, Schedule):
             return ""
-        training = training or Training(rate)
         curve = Curve(training.schedule, training.updates)
         length = f"; {training.length}" if training.updates else ""
-        notes = [f" Warning: {note}" for note in [*training.notes, *misfits(training)]]
-        return f"{shortened(repr(training.schedule), _LONGEST)}: {summary(curve)}{length}.{''.join(notes)}"
+        notes = [f" Warning: {note}" for note in warnings(training)]
+        return f"{training.schedule}: {summary(curve)}{length}.{''.join(notes)}"
     except Exception:  # a function of the program may raise anything, and raises it again in the first step
         return ""
 
 
 def _configured(rate: Any) -> Training | None:
     """The training in mlx-lm's configuration, if there is one that the rate is of."""
-    if not any(map(is_mlx_lm, [*sys.modules])):
-        return None
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("-c", "--config")
     for option in _OPTIONS:
@@ -71,11 +66,6 @@ def _configured(rate: Any) -> Training | None:
         given = {key: value for key, value in vars(parser.parse_known_args()[0]).items() if value is not None}
         with open(given.pop("config"), encoding="utf-8") as file:
             training = training_of({**loaded(file), **given})
-        is_schedule = isinstance(rate, Schedule)
-        if (
-            repr(training.schedule) == repr(rate)
-            if is_schedule
-            else training.schedule.hyperparameters == {"value": rate}
-        ):
+        if repr(training.schedule) == repr(from_config(rate)):
             return training
     return None

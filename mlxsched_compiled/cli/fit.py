@@ -10,12 +10,14 @@ from ..plotting.horizon import end
 from ..plotting.samples import rates_at
 from .training_file import Training
 
-_NEAR = 0.02
-"""The part of a curve's height that the last rate may be away from its end..."""
-_JUMP = 0.05
-"""...by which a staircase comes down at least in its last step..."""
-_IDLE = 0.1
-"""...and the part of the updates that may come after the end."""
+_NEAR = 0.02  # the part of a curve's height that the last rate may be away from its end
+_JUMP = 0.05  # the part of it by which a staircase comes down at least in its last step
+_IDLE = 0.1  # the part of the updates that may come after the end
+
+
+def warnings(training: Training) -> list[str]:
+    """What is not as it may seem, in the configuration and in the length of the schedule."""
+    return [*training.notes, *misfits(training)]
 
 
 def misfits(training: Training) -> Iterator[str]:
@@ -23,15 +25,13 @@ def misfits(training: Training) -> Iterator[str]:
     updates, ends = training.updates, end(training.schedule)
     if updates is None or not ends:
         return
-    curve = Curve(training.schedule, ends + 1)
-    low = min(rate for _, rate in curve.points)
-    height = max(rate for _, rate in curve.points) - low
+    rates = [rate for _, rate in Curve(training.schedule, ends + 1).points]
+    low, height = min(rates), max(rates) - min(rates)
     # An update too many is nobody's mistake: mlx-lm's own warmup takes one.
     before_end, at_end, last, past_last = rates_at(training.schedule, [ends - 1, ends, updates - 1, updates + 1])
-    warmup = _warmup_beside(training, curve)  # a mistake however near to the end it leads
-    if ends > updates and abs(past_last - at_end) > (0 if warmup else _NEAR * height):
+    if ends > updates and abs(past_last - at_end) > _NEAR * height:
         where = f"does not reach its end, {number(at_end)} from step {whole(ends)} on"
-        yield f"it {where}: the last of {training.length} is made at {number(last)}.{_reason(training, warmup)}"
+        yield f"it {where}: the last of {training.length} is made at {number(last)}. {_REASON}"
     if updates - ends > _IDLE * updates:
         late = f"it ends early: {whole(updates - ends)} of {training.length} are made at"
         if at_end == 0:
@@ -40,16 +40,4 @@ def misfits(training: Training) -> Iterator[str]:
             yield f"{late} {number(at_end)}, from step {whole(ends)} on."
 
 
-def _reason(training: Training, warmup: int) -> str:
-    """Why a schedule is too long, as far as its numbers tell."""
-    reason = " A step is an update, not an iteration." if training.accumulation > 1 else ""
-    if warmup:
-        reason += f" The warmup of {whole(warmup)} steps is not part of the decay's."
-    return reason
-
-
-def _warmup_beside(training: Training, curve: Curve) -> int:
-    """The steps of a warmup whose decay alone is as long as the training; 0 if there is none."""
-    ends, warmup = curve.count - 1, curve.highest_at
-    totals = training.iters or 0, training.updates or 0
-    return warmup if warmup > 1 and any(abs(ends - warmup - total) <= 1 for total in totals) else 0
+_REASON = "A step is an update, not an iteration, and a warmup comes before the steps of a decay."

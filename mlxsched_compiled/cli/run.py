@@ -6,8 +6,7 @@ import argparse
 import os
 import runpy
 import sys
-from importlib.util import find_spec
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from ..drop_in.install import install
@@ -22,8 +21,7 @@ def add_command(commands: Any) -> None:
         usage="%(prog)s [-h] [-m] TARGET [ARGS ...]",
         help="run a program with these schedules in the place of MLX's",
         description="Runs a program as Python would, with these schedules in the place of MLX's and mlx-lm's own. "
-        "TARGET is a script (- for the standard input), a folder or an archive; or a module, with -m or where there is "
-        "no such file.",
+        "TARGET is a script, a folder or an archive; or a module, with -m or where there is no such file.",
     )
     parser.add_argument("-m", dest="is_module", action="store_true", help="TARGET is a module, as in python -m")
     # All in one, as argparse would drop a "--" between two.
@@ -40,14 +38,12 @@ def _run(arguments: argparse.Namespace) -> int:
     target, *sys.argv[1:] = words
     try:
         _execute(target, arguments.is_module)
-    except ConfigurationError as error:
-        print(f"mlxsched: {error}", file=sys.stderr)
-        return 2
+    except ConfigurationError:
+        raise
     except Exception as error:
         theirs = _frames_of_the_program(error.__traceback__)
-        if theirs is None and isinstance(error, (ValueError, OSError, ImportError)):  # it did not start
-            print(f"mlxsched: {error}", file=sys.stderr)
-            return 2
+        if theirs is None and isinstance(error, (ValueError, OSError, ImportError)):
+            raise  # it did not start
         sys.excepthook(type(error), error.with_traceback(theirs), theirs)
         return 1
     return 0
@@ -56,14 +52,9 @@ def _run(arguments: argparse.Namespace) -> int:
 def _execute(target: str, is_module: bool) -> None:
     """Runs it as ``__main__``, with the folder first in ``sys.path`` that Python puts there."""
     path = os.path.join(os.getcwd(), target)
-    if is_module or not (target == "-" or os.path.exists(path) or target.endswith(".py")):
+    if is_module or not (os.path.exists(path) or target.endswith(".py")):
         _put_first_on_path(os.getcwd())
-        if not (is_module or _is_found(target)):
-            raise ValueError(f"there is no file {target!r}, and no module of that name.")
         names = runpy.run_module(target, run_name="__main__", alter_sys=True)
-    elif target == "-" or not (os.path.isfile(path) or os.path.isdir(path) or target.endswith(".py")):
-        _put_first_on_path("" if target == "-" else os.path.dirname(os.path.realpath(path)))
-        names = _run_stream(target, path)
     else:
         _put_first_on_path(os.path.dirname(os.path.realpath(path)))
         names = runpy.run_path(path, run_name="__main__")
@@ -71,28 +62,10 @@ def _execute(target: str, is_module: bool) -> None:
     vars(sys.modules["__main__"]).update(names)
 
 
-def _run_stream(target: str, path: str) -> dict[str, Any]:
-    """Runs a script that can be read once: the standard input, or a pipe."""
-    is_input = target == "-"
-    with open(0 if is_input else path, "rb", closefd=not is_input) as file:
-        code = compile(file.read(), "<stdin>" if is_input else path, "exec", dont_inherit=True)
-    sys.argv[0] = target
-    sys.modules["__main__"] = main = ModuleType("__main__")
-    main.__file__ = code.co_filename
-    exec(code, vars(main))
-    return vars(main)
-
-
 def _put_first_on_path(folder: str) -> None:
     """Puts a folder in the place of that of the command, which is not there in Python's safe mode (``-P``)."""
     if not getattr(sys.flags, "safe_path", sys.flags.isolated):
         sys.path[0] = folder
-
-
-def _is_found(name: str) -> bool:
-    """Whether there is a module, or the package that it would be in: nothing is imported to see that."""
-    package = name.partition(".")[0]
-    return bool(package) and find_spec(package) is not None
 
 
 def _frames_of_the_program(traceback: TracebackType | None) -> TracebackType | None:

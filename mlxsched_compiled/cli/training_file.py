@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from ..config.from_config import from_config
 from ..config.mapping import at, value_of
 from ..core.checks import count, static
-from ..core.extras import missing
+from ..core.extras import needed
 from ..core.schedule import Schedule
 from ..drop_in.mlx_lm import unobserved
 from ..plotting.axes import whole
 
 _SCHEDULE = "lr_schedule"
-_ITERS = 1000
-"""Those that mlx-lm makes if it is not told how many."""
+# What mlx-lm and mlx-lm-lora call the iterations for an update.
 _ACCUMULATION = ("grad_accumulation_steps", "gradient_accumulation_steps")
-"""What mlx-lm and mlx-lm-lora call the iterations for an update."""
 
 
 class Training(NamedTuple):
@@ -26,10 +24,8 @@ class Training(NamedTuple):
 
     schedule: Schedule
     iters: int | None = None
-    accumulation: int = 1
-    """Iterations for an update."""
-    notes: tuple[str, ...] = ()
-    """What is not as it may seem."""
+    accumulation: int = 1  # iterations for an update
+    notes: tuple[str, ...] = ()  # what is not as it may seem
 
     @property
     def updates(self) -> int | None:
@@ -61,70 +57,49 @@ def read(file: Any) -> Training:
 
 def loaded(file: Any) -> Any:
     """What YAML has in it."""
-    try:
-        import yaml
-    except ImportError as error:
-        raise missing("PyYAML", "cli", "Reading YAML") from error
+    yaml = needed("yaml", "cli", "Reading YAML")
     try:
         return yaml.safe_load(file)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"it is not YAML: {' '.join(str(error).split())}.") from error
-    except RecursionError:
-        raise ValueError("it is nested too deep.") from None
 
 
 def training_of(content: Mapping[Any, Any]) -> Training:
     """What a configuration of mlx-lm's trainer trains."""
-    key, no_schedule = _key(content)
-    with at(key):
-        schedule = from_config(content[key])
-        if key != _SCHEDULE and isinstance(value_of(content[key]), Schedule):
+    notes: list[str] = []
+    rate = _SCHEDULE
+    if content.get(_SCHEDULE) is None:
+        rate = "learning_rate"
+        similar = get_close_matches(_SCHEDULE, [key for key in content if isinstance(key, str) and key != _SCHEDULE], 1)
+        meant = f" Is {similar[0]!r} meant to be it?" if similar else ""
+        if content.get(rate) is None:
+            raise ValueError(f"there is neither learning_rate nor lr_schedule.{meant}")
+        notes.append(f"all updates are made at learning_rate, for there is no lr_schedule.{meant}")
+    with at(rate):
+        schedule = from_config(content[rate])
+        if rate != _SCHEDULE and isinstance(value_of(content[rate]), Schedule):
             raise ValueError(f"the trainer takes a number here; a schedule stands under {_SCHEDULE}.")
-    iters, no_iters = _iters(content)
-    accumulation = max(_count(key, content, 1) for key in _ACCUMULATION)
-    if iters is not None and iters < accumulation:
+    iters = _count("iters", content)
+    accumulation = max(_count(key, content) or 1 for key in _ACCUMULATION)
+    if iters is None:
+        notes.append("there is no iters, so whether the schedule fits them is not known.")
+    elif iters < accumulation:
         raise ValueError(f"{iters} iters make no update of {accumulation} accumulated.")
-    notes = (*no_schedule, *no_iters, *unobserved(schedule), *_unread(content))
-    return Training(schedule, iters, accumulation, notes)
+    return Training(schedule, iters, accumulation, (*notes, *unobserved(schedule), *_unread(content)))
 
 
-def _key(content: Mapping[Any, Any]) -> tuple[str, list[str]]:
-    """Where the rate stands, and a note if that is no schedule."""
-    if content.get(_SCHEDULE) is not None:
-        return _SCHEDULE, []
-    similar = get_close_matches(_SCHEDULE, [key for key in content if isinstance(key, str) and key != _SCHEDULE], 1)
-    meant = f" Is {similar[0]!r} meant to be it?" if similar else ""
-    if content.get("learning_rate") is None:
-        raise ValueError(f"there is neither learning_rate nor lr_schedule.{meant}")
-    return "learning_rate", [f"all updates are made at learning_rate, for there is no lr_schedule.{meant}"]
-
-
-def _iters(content: Mapping[Any, Any]) -> tuple[int | None, list[str]]:
-    """How many there are, and a note if that is not told."""
-    if content.get("iters") is not None:
-        return _count("iters", content, _ITERS), []
-    if content.get("epochs") is not None:
-        return None, ["there is no iters: how many updates the epochs have depends on the data."]
-    return _ITERS, [f"there is no iters: it is taken for {whole(_ITERS)}, as mlx-lm does."]
-
-
-def _unread(content: Mapping[Any, Any]) -> list[str]:
+def _unread(content: Mapping[Any, Any]) -> Iterator[str]:
     """A note if the optimizer goes by a rate of its own."""
-    settings: Any = content
-    for key in ("optimizer_config", "adafactor"):
-        settings = settings.get(key) if isinstance(settings, Mapping) else None
-    is_told = isinstance(settings, Mapping) and settings.get("relative_step") is False
-    if content.get("optimizer") != "adafactor" or is_told:
-        return []
-    return [
-        "it changes nothing: adafactor goes by a rate of its own unless optimizer_config says relative_step: false."
-    ]
+    settings = content.get("optimizer_config")
+    own = settings.get("adafactor") if isinstance(settings, Mapping) else None
+    is_told = isinstance(own, Mapping) and own.get("relative_step") is False
+    if content.get("optimizer") == "adafactor" and not is_told:
+        yield "it changes nothing: adafactor goes by a rate of its own unless told relative_step: false."
 
 
-def _count(key: str, content: Mapping[Any, Any], default: int) -> int:
-    value: Any = content.get(key)
-    if value is None:
-        return default
+def _count(key: str, content: Mapping[Any, Any]) -> int | None:
+    if content.get(key) is None:
+        return None
     with at(key):
-        number = value_of(value)
+        number = value_of(content[key])
     return static(key, count(key, number))

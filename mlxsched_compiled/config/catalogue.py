@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature, signature
 from types import FunctionType, ModuleType
 from typing import Any
@@ -32,34 +32,23 @@ def called(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Schedul
     """The schedule that a factory makes of its arguments.
 
     Raises:
-        ValueError: If there is no such factory, the arguments are not those that it has, or it refuses them.
-        TypeError: If it refuses one for its kind.
+        ValueError: If there is no such factory, or it refuses an argument.
+        TypeError: If the arguments are not those that it has, or it refuses one for its kind.
     """
-    factory = factory_of(name)
-    arguments = signature(factory)
-    known = arguments.parameters
-    for given in kwargs:
-        if given not in known:
-            raise ValueError(f"{name} has no argument {shown(given)}.{nearest(given, known)} It is {usage(name)}.")
     try:
-        arguments.bind(*args, **kwargs)
-    except TypeError as error:
-        raise ValueError(f"{name}: {error}. It is {usage(name)}.") from None
-    try:
-        return factory(*args, **kwargs)
-    except TypeError as error:
-        raise TypeError(f"{name}: {error}") from error
-    except (ValueError, ArithmeticError) as error:
-        raise ValueError(f"{name}: {error}") from error
+        return factory_of(name)(*args, **kwargs)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {error}") from error
 
 
 def factory_of(name: str) -> Callable[..., Schedule]:
     """The factory of that name, all arguments of which can be written."""
     known = catalogue()
+    if name == "Schedule" or (name in known and "fn" in signature(known[name]).parameters):
+        raise ValueError(f"{name} takes a function, which cannot be written here: make the schedule in Python.")
     if name not in known:
-        raise ValueError(_TAKES_FUNCTION.format(name) if name == "Schedule" else _unknown(name, known))
-    if any(str(p.annotation).startswith("Callable") for p in signature(known[name]).parameters.values()):
-        raise ValueError(_TAKES_FUNCTION.format(name))
+        raise ValueError(f"There is no schedule {shown(name)}.{nearest(name, known) or _WRITTEN}")
     return known[name]
 
 
@@ -69,22 +58,7 @@ def usage(name: str) -> str:
     return f"{name}{Signature([p.replace(annotation=p.empty) for p in parameters])}"
 
 
-_TAKES_FUNCTION = "{} takes a function, which cannot be written here: make the schedule in Python."
-
-
-_HINTS = {
-    "array": "An mx.array cannot be written here; a number can.",
-    "inf": "Numbers here are finite.",
-    "nan": "Numbers here are finite.",
-    "true": "Did you mean 'True'?",
-    "false": "Did you mean 'False'?",
-    "null": "Did you mean 'None'?",
-}
-
-
-def _unknown(name: str, known: Collection[str]) -> str:
-    hint = f" {_HINTS[name]}" if name in _HINTS else nearest(name, known)
-    return f"There is no schedule {shown(name)}.{hint}"
+_WRITTEN = " What can be written: schedules, finite numbers, words in quotes, True, False, None, and lists of these."
 
 
 def _is_factory(value: Any) -> bool:

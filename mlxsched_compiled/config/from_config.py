@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..core.checks import shown
 from ..core.schedule import Schedule
 from ..schedules.decays import constant
 
@@ -58,8 +57,4 @@ def from_config(config: str | float | Mapping[str, Any] | Schedule) -> Schedule:
         value = value_of(config)
     except RecursionError:
         raise ValueError("The configuration is nested too deep, or contains itself.") from None
-    if isinstance(value, Schedule):
-        return value
-    if isinstance(value, (bool, str, list, tuple)) or value is None or callable(value):
-        raise TypeError(f"A schedule is a text, a mapping or a number, but got {shown(config)}.")
-    return constant(value)
+    return value if isinstance(value, Schedule) else constant(value)

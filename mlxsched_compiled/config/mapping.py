@@ -12,16 +12,17 @@ import mlx.core as mx
 
 from ..core.checks import count, finite, is_fractional, is_mapping, is_sequence, listed, nearest, shown
 from ..core.schedule import Schedule
-from ..schedules.combinators import delay, join_schedules, skip
+from ..schedules.combinators import delay
 from ..schedules.warmups import warmup
 from .catalogue import called, parameters
 from .ratios import ratio_keys, without_ratios
 from .text import parsed
 
+# What can be given beside the arguments of the schedule that is named.
 _SETTINGS = ("warmup", "warmup_init", "total_steps")
-"""What can be given beside the arguments of the schedule that is named."""
+# Parameters of schedules that have their own way up.
 _WAYS_UP = ("warmup_steps", "warmup_fraction", "up_steps")
-"""Parameters of schedules that have their own way up."""
+_NO_WARMUP = ("", "None", "False")
 
 
 def value_of(config: Any, is_word: bool = False) -> Any:
@@ -42,35 +43,30 @@ def value_of(config: Any, is_word: bool = False) -> Any:
 
 
 def _schedule(config: Mapping[Any, Any]) -> Schedule:
-    name = _name(config)
+    name = config.get("name")
+    if not isinstance(name, str):
+        there = ", ".join(map(shown, config)) or "none"
+        raise TypeError(f"The key 'name' must be the name of a schedule, but is {shown(name)}; there is {there}.")
     with at("name"):
         known = parameters(name)
     given = _given(name, known, config)
     extra_step = "total_steps" not in given  # the first rate lasts one step more after mlx-lm's warmup
-    numbers, origins = without_ratios(name, known, given)
-    if "warmup_init" in numbers and "warmup" not in numbers:
-        raise ValueError(f"warmup_init is for a warmup, which {name} is not given.")
-    steps = count("warmup", numbers.pop("warmup", 0), at_least=0)
-    init = finite("warmup_init", numbers.pop("warmup_init", 0.0))
     try:
+        numbers = without_ratios(name, known, given)
+        if "warmup_init" in numbers and "warmup" not in numbers:
+            raise ValueError(f"warmup_init is for a warmup, which {name} is not given.")
+        steps = count("warmup", numbers.pop("warmup", 0), at_least=0)
+        init = finite("warmup_init", numbers.pop("warmup_init", 0.0))
         schedule = called(name, [], numbers)
-    except ValueError as error:
-        told = [f" Here {parameter} is {origin}." for parameter, origin in origins.items() if parameter in str(error)]
-        raise ValueError(f"{error}{''.join(told)}") from error
+    except ValueError as error:  # it may be about a number that was computed from others
+        keys = [key for key in given if key == "total_steps" or key.endswith("_ratio")]
+        told = f" (With {', '.join(f'{key} {shown(given[key])}' for key in keys)}.)" if keys else ""
+        raise ValueError(f"{error}{told}") from error
     if steps == 0:
         return schedule
-    if way_up := _way_up(schedule):
-        raise ValueError(f"{name} takes no warmup, since it has its own way up: {way_up}.")
+    if way_up := ["the warmup"] if name == "warmup" else [p for p in _WAYS_UP if p in known]:
+        raise ValueError(f"{name} takes no warmup, since it has its own way up: {way_up[0]}.")
     return warmup(delay(schedule, 1) if extra_step else schedule, steps, init)
-
-
-def _name(config: Mapping[Any, Any]) -> str:
-    if "name" not in config:
-        raise ValueError(f"The key 'name' is missing; there is {', '.join(map(shown, config)) or 'none'}.")
-    name = config["name"]
-    if not isinstance(name, str):
-        raise TypeError(f"name must be text, but got {shown(name)}.")
-    return name
 
 
 def _given(name: str, known: Mapping[str, Parameter], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,11 +83,9 @@ def _given(name: str, known: Mapping[str, Parameter], config: Mapping[str, Any])
             suggestion = nearest(key, [*allowed, "arguments"])
             raise ValueError(f"{name} takes no {shown(place)}.{suggestion} It takes {', '.join(allowed)}.")
         annotation = known[key].annotation if key in known else ""
-        if key == "warmup" and isinstance(value, str) and not value.strip():
-            value = None
-        value = _value_at(place, value, annotation == "str")
-        if key == "warmup" and (value is None or value is False):  # none, as for mlx-lm
+        if key == "warmup" and isinstance(value, (str, bool, type(None))) and str(value).strip() in _NO_WARMUP:
             value = 0
+        value = _value_at(place, value, annotation == "str")
         given[key] = _rounded(value) if "Count" in annotation or key in ("warmup", "total_steps") else value
     return given
 
@@ -130,20 +124,6 @@ def at(place: str) -> Iterator[None]:
     """Says in errors where it is."""
     try:
         yield
-    except TypeError as error:
-        raise TypeError(f"{place}: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from error
-
-
-def _way_up(schedule: Schedule) -> str:
-    """The parameter by which a schedule, or one that it begins with, goes up first; none if it does not."""
-    call = schedule._call
-    if call.function is warmup:
-        return "warmup"
-    if call.function is skip:  # whose way up may be among the steps that are left out
-        return ""
-    if own := [p for p in _WAYS_UP if p in call.kwargs]:
-        return f"{own[0]} of {schedule.__name__}"
-    operands = call.kwargs["schedules"][:1] if call.function is join_schedules else call.operands()
-    return next((way for part in operands if isinstance(part, Schedule) and (way := _way_up(part))), "")
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{place}: {error}") from error

@@ -185,4 +185,4 @@ class _Parser:
         start = max(column - _EXCERPT // 2, 0)
         excerpt = self.text.split("\n")[line][start : start + _EXCERPT]
         caret = " " * (column - start) + "^"
-        raise kind(f"{problem} (line {line + 1}, column {column + 1})\n    {excerpt}\n    {caret}")
+        raise kind(f"{problem} (line {line + 1}, column {column + 1})\n    {excerpt}\n    {caret}") from None

@@ -69,40 +69,53 @@ class Call(NamedTuple):
         call = self.copied_by or self
         return _called, (call.function, call.args, call.kwargs)
 
-    def __str__(self) -> str:
+    def text(self, most: int | None = None) -> str:
+        """The call as text that makes it again; with ``most``, of longer lists that many elements at each end."""
+        args = [_shown(value, most) for value in self.args]
         if self.function in SIGNS:
-            sign, *rest = SIGNS[self.function], *map(_shown, self.args)
-            return f"({sign}{rest[0]})" if len(rest) == 1 else f"({rest[0]} {sign} {rest[1]})"
-        words = [*map(_shown, self.args), *(f"{name}={_shown(value)}" for name, value in self._told())]
+            sign = SIGNS[self.function]
+            return f"({sign}{args[0]})" if len(args) == 1 else f"({args[0]} {sign} {args[1]})"
+        words = [*args, *(f"{name}={_shown(value, most)}" for name, value in self._told())]
         return f"{self.function.__name__}({', '.join(words)})"
+
+    def __str__(self) -> str:
+        return self.text(_ENDS)
 
     def _told(self) -> Iterator[tuple[str, Any]]:
         """The arguments by name, without keyword-only ones that have their default."""
         options = getattr(getattr(self.function, "__wrapped__", self.function), "__kwdefaults__", None) or {}
         for name, value in self.kwargs.items():
-            if name not in options or _shown(value) != repr(options[name]):
+            if name not in options or _shown(value, _ENDS) != repr(options[name]):
                 yield name, value
+
+
+_ENDS = 10
 
 
 def _called(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return function(*args, **kwargs)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: Any, most: int | None) -> str:
     """Text that makes the value again, if there is such a text: numbers of any kind as Python's, vectors as lists."""
     if type(value) is list:
-        return f"[{', '.join(map(_shown, value))}]"
-    if type(value) is tuple:
-        return f"({', '.join(map(_shown, value))}{',' if len(value) == 1 else ''})"
+        return f"[{', ... '.join(', '.join(_shown(each, most) for each in part) for part in _ends(value, most))}]"
+    if isinstance(call := getattr(value, "_call", None), Call):
+        return call.text(most)
     try:
         if isinstance(value, mx.array):
-            numbers: Any = value.tolist()
-            return f"[{', '.join(map(_shortest, numbers))}]" if value.ndim == 1 else repr(value)
+            parts = (", ".join(map(_shortest, part.tolist())) for part in _ends(value, most))
+            return f"[{', ... '.join(parts)}]" if value.ndim == 1 else repr(value)
         if hasattr(value, "dtype"):
             return repr(value.tolist())
         return repr(float(value) if hasattr(value, "__float__") and not isinstance(value, (int, float)) else value)
     except (ValueError, RuntimeError):  # a tracer
         return "array"
+
+
+def _ends(values: Any, most: int | None) -> list[Any]:
+    """The whole of a list or an array, or its two ends if it is longer than both."""
+    return [values] if most is None or len(values) <= 2 * most else [values[:most], values[-most:]]
 
 
 def _shortest(value: Any) -> str:

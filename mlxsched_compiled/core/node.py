@@ -17,8 +17,7 @@ from .tracing import is_concrete
 from .user_rate import UserRate
 
 Rate: TypeAlias = Callable[..., mx.array]
-"""A pure, elementwise function ``rate(step, *arguments)``: a function of a module, a frozen dataclass that can be
-called (whose fields decide what is computed), or a ``UserRate``. An argument is a 0-d array or a child, which is
+"""A pure, elementwise function ``rate(step, *arguments)``: a function of a module, a ``ParametricRate``, or a ``UserRate``. An argument is a 0-d array or a child, which is
 called with steps."""
 
 State: TypeAlias = "list[Any]"
@@ -116,7 +115,24 @@ class Node:
             node.frozen = node.frozen or why
 
 
-class MutableRate(ABC):
+class ParametricRate:
+    """A rate with parameters, which decide what is computed. Equal to another of its class with equal ones.
+
+    Args:
+        *parameters: In the order of the annotations of the class.
+    """
+
+    def __init__(self, *parameters: Any) -> None:  # a dataclass would take 20 ms to import
+        vars(self).update(zip(type(self).__annotations__, parameters, strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).values()))
+
+
+class MutableRate(ParametricRate, ABC):
     """A rate whose first leaves change without ``retune``, such as by metrics."""
 
     mutable: int

@@ -290,11 +290,11 @@ class Schedule(Node):
         return _operation(operator.neg, self)
 
     def __repr__(self) -> str:
-        return str(self._call)
+        return self._call.text()
 
     def __str__(self) -> str:
         """The call, of a long one its two ends."""
-        text = repr(self)
+        text = str(self._call)
         return text if len(text) <= _LONG else f"{text[: _LONG // 2]} ... {text[-_LONG // 4 :]}"
 
     def __reduce__(self) -> tuple[Any, ...]:

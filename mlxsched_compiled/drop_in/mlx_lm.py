@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -17,16 +17,8 @@ from .replacements import Replacements, importers
 _MODULE, _NAME = "mlx_lm.tuner.utils", "build_schedule"
 
 
-class ConfigurationError(Exception):
-    """What stands in an ``lr_schedule`` is no schedule."""
-
-
-class _NoSchedule(ConfigurationError, ValueError):
-    pass
-
-
-class _NoName(ConfigurationError, KeyError):
-    """As mlx-lm's own function raises."""
+class ConfigurationError(ValueError, KeyError):
+    """What stands in an ``lr_schedule`` is no schedule. mlx-lm's own function raises a ``KeyError``."""
 
     __str__ = Exception.__str__
 
@@ -46,12 +38,10 @@ def _in_place_of(original: Any) -> Callable[[Any], Schedule]:
 
     def build_schedule(schedule_config: Any) -> Schedule:
         """Build a learning rate schedule from the given config."""
-        if isinstance(schedule_config, Mapping) and "name" not in schedule_config:
-            raise _NoName(f"lr_schedule names no schedule: {dict(schedule_config)!r:.200} has no key 'name'.")
         try:
             schedule = from_config(schedule_config)
         except (ValueError, TypeError) as error:
-            raise _NoSchedule(f"lr_schedule: {error}") from error
+            raise ConfigurationError(f"lr_schedule: {error}") from error
         for note in unobserved(schedule):
             warn(note, stacklevel=2)
         return schedule

@@ -8,8 +8,8 @@ from threading import RLock
 from types import FunctionType, ModuleType
 from typing import Any
 
+# In the place of what is not there.
 NOTHING = object()
-"""In the place of what is not there."""
 
 
 class Replacements:

@@ -11,13 +11,12 @@ The whole part of p makes exact powers of two, by shifts; only its fraction goes
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 
 from ..core.checks import Number, in_float32
-from ..core.node import Rate
+from ..core.node import ParametricRate, Rate
 
 _FRACTION_BITS = 47
 _LN2 = math.log(2) / 2**_FRACTION_BITS
@@ -29,8 +28,7 @@ _COARSE = 24
 from an ``init`` below 2^83 is 0."""
 
 
-@dataclass(frozen=True)
-class Power:
+class Power(ParametricRate):
     """init · 2^p if it ``grows``, else init · 2^-p, where p is proportional to the step.
 
     It ``is_coarse`` if a single step has a large p. Then p may exceed ``_MOST`` at the last step, and is cut off there.
@@ -93,8 +91,7 @@ def power_of(init: Number, base: Number, steps: Number) -> tuple[Any, ...]:
     return Power(grows, is_coarse), init, per_step, last, residue
 
 
-@dataclass(frozen=True)
-class PowerOfPeriods:
+class PowerOfPeriods(ParametricRate):
     """The rate of a power of whole periods."""
 
     power: Rate

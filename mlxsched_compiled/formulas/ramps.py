@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import mlx.core as mx
 
 from ..core.checks import Count, Number
-from ..core.node import Node, Rate, fusion_barrier
+from ..core.node import Node, ParametricRate, Rate, fusion_barrier
 from .powers import power_law, residue
 
 _LEAST = 1e-30  # in place of 0, whose logarithm is not finite; below the weight of any step
@@ -116,8 +115,7 @@ class Counts(NamedTuple):
         return cls(step < steps, left.astype(mx.float32), done.astype(mx.float32), steps.astype(mx.float32))
 
 
-@dataclass(frozen=True)
-class Ramp:
+class Ramp(ParametricRate):
     """The rate of a ramp whose shape has these weights."""
 
     weights: Weights
@@ -136,8 +134,7 @@ class Ramp:
         return mx.where(before, remaining, 0), gone
 
 
-@dataclass(frozen=True)
-class PoweredRamp:
+class PoweredRamp(ParametricRate):
     """The rate of a ramp whose shape is a power of the one with these weights."""
 
     weights: Weights
@@ -167,8 +164,7 @@ def _powered(
     return gone + mx.power(remaining, power) * mx.where(before, init, 0)
 
 
-@dataclass(frozen=True)
-class BentRamp:
+class BentRamp(ParametricRate):
     """The rate of a ramp whose progress is time-warped: x^k in place of x."""
 
     weights: Weights
@@ -187,8 +183,7 @@ class BentRamp:
         return self.weights(*_bent_apart(step, steps, k, residue), mx.array(1.0), *own)
 
 
-@dataclass(frozen=True)
-class BentPoweredRamp:
+class BentPoweredRamp(ParametricRate):
     """The same, with a shape that is a power of the one with these weights."""
 
     weights: Weights

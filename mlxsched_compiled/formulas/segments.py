@@ -9,13 +9,12 @@ nothing, so the cost does not grow with the number of segments.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 
 from ..core.checks import Count
-from ..core.node import Child, Node, State, Structure, constant_rate, fusion_barrier, mutable_nodes
+from ..core.node import Child, Node, ParametricRate, State, Structure, constant_rate, fusion_barrier, mutable_nodes
 from ..core.user_rate import UserRate
 
 _FEW = 4
@@ -53,8 +52,7 @@ def switch_apart(step: mx.array, before: Child, after: Child, start: mx.array) -
     return mx.where(step < start, before.apart(step), after(step - start))
 
 
-@dataclass(frozen=True)
-class Lanes:
+class Lanes(ParametricRate):
     """The rate of a join of many segments, of so many ``kinds``, each a child whose leaves are lanes."""
 
     kinds: int

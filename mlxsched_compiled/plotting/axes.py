@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from .curve import Curve
 
+# The distances of labels, times a power of ten.
 _ROUND = (1.0, 2.0, 2.5, 5.0, 10.0)
-"""The distances of labels, times a power of ten."""
 
 
 def span(rates: Iterable[float]) -> tuple[float, float]:
@@ -64,8 +64,3 @@ def number(value: float) -> str:
 def whole(step: int) -> str:
     """A step, its thousands apart."""
     return f"{step:,}"
-
-
-def shortened(text: str, width: int) -> str:
-    """A text of at most so many characters, its end left out."""
-    return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from itertools import groupby
+from operator import itemgetter
 
 from ..core.schedule import Schedule
 from .horizon import end, horizon
 from .samples import evenly, rates_at
 
+# The most rates that are computed at once.
 _SAMPLES = 2**16
-"""The most rates that are computed at once."""
+# The part of a rate that may be rounding.
 _ROUNDED = 2**-22
-"""The part of a rate that may be rounding."""
 
 
 class Curve:
@@ -50,7 +51,7 @@ class Curve:
         found = []
         for _, column in groupby(self.points, lambda point: round(point[0] / last * (columns - 1))):
             points = [*column]
-            found += sorted({points[0], min(points, key=_rate), max(points, key=_rate), points[-1]})
+            found += sorted({points[0], min(points, key=itemgetter(1)), max(points, key=itemgetter(1)), points[-1]})
         return found
 
 
@@ -63,7 +64,3 @@ def _highest(schedule: Schedule, first: int, last: int) -> tuple[int, float]:
         return next(step for step, rate in zip(steps, rates, strict=True) if rate >= top - _ROUNDED * abs(top)), top
     i = rates.index(top)
     return _highest(schedule, steps[max(i - 1, 0)], steps[min(i + 1, len(steps) - 1)])
-
-
-def _rate(point: tuple[int, float]) -> float:
-    return point[1]

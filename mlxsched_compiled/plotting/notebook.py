@@ -5,32 +5,26 @@ from __future__ import annotations
 from html import escape
 
 from ..core.schedule import Schedule
-from .axes import number, shared, shortened, step_ticks, summary, ticks, whole
+from .axes import number, shared, step_ticks, summary, ticks, whole
 from .curve import Curve
 
 _WIDTH, _HEIGHT = 480, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 10, 24
 """What surrounds the curve, and holds the labels of the axes."""
 _COLUMNS = 150
+# Seen on white as well as on black. All else has the colour of the text around.
 _LINE = "#5b7fe0"
-"""Seen on white as well as on black. All else has the colour of the text around."""
-_LONGEST = 500
-"""Characters of a call."""
 
 
 def html(schedule: Schedule) -> str | None:
     """The picture and the call; None where there is no curve."""
     try:
-        return _page(Curve(schedule), repr(schedule))
+        curve, call = Curve(schedule), str(schedule)
     except Exception:  # somebody else's rate may raise anything, and what is being traced has no value
         return None
-
-
-def _page(curve: Curve, call: str) -> str:
     return (
-        f'<div style="max-width: {_WIDTH}px">{_svg(curve)}'
-        f"<div>{summary(curve)}</div>"
-        f'<code style="overflow-wrap: anywhere">{escape(shortened(call, _LONGEST))}</code></div>'
+        f'<div style="max-width: {_WIDTH}px">{_svg(curve)}<div>{summary(curve)}</div>'
+        f'<code style="overflow-wrap: anywhere">{escape(call)}</code></div>'
     )
 
 

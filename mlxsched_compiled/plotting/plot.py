@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ..core.checks import count, static
-from ..core.extras import missing
+from ..core.extras import needed
 from ..core.schedule import Schedule
-from .axes import shortened, span
+from .axes import span
 from .curve import Curve
-
-_LONGEST = 80
-"""Characters of a label."""
 
 
 def plot(schedule: Schedule, steps: int | None, ax: Any) -> Any:
     """Draws so many steps of a schedule."""
     curve = Curve(schedule, None if steps is None else static("steps", count("steps", steps)))
     ax = new_axes() if ax is None else ax
-    draw(curve, repr(schedule), ax)
+    draw(curve, str(schedule), ax)
     return ax
 
 
@@ -29,16 +25,10 @@ def save(curves: Sequence[Curve], labels: Sequence[str], file: str) -> None:
 
     Raises:
         ImportError: If there is no matplotlib.
-        ValueError: If the ending is missing or not known.
+        ValueError: If the ending is not known.
         OSError: If the file cannot be written.
     """
-    try:
-        import matplotlib.figure
-    except ImportError as error:
-        raise missing("matplotlib", "plot", "A picture") from error
-    if not Path(file).suffix:
-        raise ValueError(f"{file} needs an ending that names the format: .png, .svg or .pdf.")
-    figure = matplotlib.figure.Figure(figsize=(8, 4), layout="constrained")
+    figure = needed("matplotlib.figure", "plot", "A picture").Figure(figsize=(8, 4), layout="constrained")
     ax = figure.subplots()
     for curve, label in zip(curves, labels, strict=True):
         draw(curve, label, ax)
@@ -48,16 +38,12 @@ def save(curves: Sequence[Curve], labels: Sequence[str], file: str) -> None:
 
 def new_axes() -> Any:
     """Axes in a new figure of pyplot."""
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise missing("matplotlib", "plot", "plot()") from error
-    return pyplot.subplots()[1]
+    return needed("matplotlib.pyplot", "plot", "plot()").subplots()[1]
 
 
 def draw(curve: Curve, label: str, ax: Any) -> None:
     """Adds a curve to axes, which afterwards show all that is on them."""
-    ax.plot(*zip(*curve.points, strict=True), label=shortened(label, _LONGEST))
+    ax.plot(*zip(*curve.points, strict=True), label=label)
     if ax.get_yscale() == "linear":
         low, high = span([ax.dataLim.y0, ax.dataLim.y1])
         margin = (high - low) / 20

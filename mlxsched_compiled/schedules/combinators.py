@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import mlx.core as mx
 
 from ..core.checks import Count, Number, count, finite, listed, not_decreasing, one_of, positive
 from ..core.factory import factory
-from ..core.node import Child, Node, Operand, as_node
+from ..core.node import Child, Node, Operand, ParametricRate, as_node
 from ..formulas.ramps import SHAPES, BentRamp, Ramp, ramp
 from ..formulas.segments import joined
 
@@ -95,8 +94,7 @@ def cooldown(
     return Node(CooledDown(rate), end, before, start, *down.state[2:])
 
 
-@dataclass(frozen=True)
-class CooledDown:
+class CooledDown(ParametricRate):
     """The rate of a child up to ``start``, and then of a ramp ``down`` from the rate that the child has there."""
 
     down: Ramp | BentRamp

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import mlx.core as mx
 
 from ..core.checks import FLOAT32_MAX, Count, Number, count, finite, flag, one_of, positive, static
 from ..core.factory import factory
-from ..core.node import Child, Node, Rate, as_node
+from ..core.node import Child, Node, ParametricRate, Rate, as_node
 from ..formulas.powers import power_of
 from ..formulas.ramps import SHAPES, cosine, quarter_turn, ramp
 from ..formulas.segments import joined
@@ -92,8 +91,7 @@ def _top(init: Number, decay: Number, k: int) -> Number:
     return max(-FLOAT32_MAX, min(top, FLOAT32_MAX))
 
 
-@dataclass(frozen=True)
-class Restarts:
+class Restarts(ParametricRate):
     """The rate of a cosine ramp for each period, from a power of the periods before."""
 
     power: Rate
@@ -176,8 +174,7 @@ def halved_triangle(step: mx.array, low: mx.array, high: mx.array, up: mx.array,
     return _above(low, triangle(step, low, high, up, down), _power_of_half(step // (up + down)))
 
 
-@dataclass(frozen=True)
-class PoweredTriangle:
+class PoweredTriangle(ParametricRate):
     """The rate of a triangle whose height is times a power of the step."""
 
     power: Rate

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import mlx.core as mx
 
 from ..core.checks import Count, Number, count, finite
 from ..core.factory import factory
-from ..core.node import Node, Rate
+from ..core.node import Node, ParametricRate, Rate
 from ..formulas.powers import PowerOfPeriods, power_of
 from .combinators import within
 
@@ -65,8 +64,7 @@ def exponential_decay(init: Number, decay_rate: Number, *, decay_steps: Count = 
     return Node(Bounded(power, mx.maximum if decay_rate <= 1 else mx.minimum), *base, end)
 
 
-@dataclass(frozen=True)
-class Bounded:
+class Bounded(ParametricRate):
     """The rate of a power that goes no further than a bound."""
 
     power: Rate
@@ -155,8 +153,7 @@ def tanh_decay(
     return Node(Logistic(odds), init, end, steps, first, *base)
 
 
-@dataclass(frozen=True)
-class Logistic:
+class Logistic(ParametricRate):
     """init · s + end · (1 - s), where s is the hyperbolic tangent as (1 - tanh z) / 2 = 1 / (1 + e^2z).
 
     So the odds, s to 1 - s, are e^-2z, and fall by the same factor with each step. From the last step on they are 0.

@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..core.call import Call
-from ..core.checks import Count, Number, count, finite, listed, not_decreasing, one_of, static
+from ..core.checks import Count, Number, count, finite, listed, not_decreasing, one_of, shown, static
 from ..core.factory import factory
 from ..core.node import Node, as_node
 from ..core.schedule import Schedule
@@ -116,11 +116,12 @@ def table(values: Any) -> Schedule:
         >>> table([0.1, 0.2, 0.05])(mx.array([0, 1, 2, 3, 1000]))
         array([0.1, 0.2, 0.05, 0.05, 0.05], dtype=float32)
     """
+    numbers = values if isinstance(values, mx.array) else listed("values", values)
     try:
-        rates = values if isinstance(values, mx.array) else mx.array(values)
+        rates = mx.array(numbers)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"values must be numbers, but got {values!r}.") from error
-    if rates.dtype == mx.bool_ or (isinstance(values, (list, tuple)) and any(isinstance(v, bool) for v in values)):
+        raise TypeError(f"values must be numbers, but got {shown(numbers)}.") from error
+    if rates.dtype == mx.bool_ or (isinstance(numbers, list) and any(isinstance(v, bool) for v in numbers)):
         raise TypeError("values must be numbers, but some are True or False.")
     if mx.issubdtype(rates.dtype, mx.complexfloating):
         raise TypeError(f"values must be real numbers, but got {rates.dtype}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -77,7 +76,6 @@ def reduce_on_plateau(
     return Node(scaled, 1.0, mx.array([worst, 0.0, 0.0]), child, finite("min_rate", min_rate), rules)
 
 
-@dataclass(frozen=True)
 class Scaled(MutableRate):
     """The rate of a child times a scale that metrics change.
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import mlx.core as mx
 
 from ..core.checks import Count, Number, count, finite, one_of, positive
 from ..core.factory import factory
-from ..core.node import Child, Node, Operand, Rate, as_node
+from ..core.node import Child, Node, Operand, ParametricRate, Rate, as_node
 from ..formulas.ramps import SHAPES, ramp
 from ..formulas.segments import switch
 
@@ -55,8 +54,7 @@ def warmup(schedule: Operand, steps: Count, init: Number = 0.0, *, shape: str = 
     return Node(WarmedUp(up.structure.rate), start, child, steps, *own)
 
 
-@dataclass(frozen=True)
-class WarmedUp:
+class WarmedUp(ParametricRate):
     """The rate of a ramp ``up`` to a child's first rate, and then of the child.
 
     The ramp ends at the child's present rate. Before, that is the first one, since the child has not begun; after, the

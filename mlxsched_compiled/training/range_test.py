@@ -13,7 +13,6 @@ from mlx.optimizers import Optimizer
 
 from ..core.checks import count, positive, static
 from ..optimizers.state import schedules_of
-from ..plotting.plot import new_axes
 from .layout import Layout
 from .snapshots import Snapshot, random_key, set_random_key
 from .step import compiled_step
@@ -170,6 +169,8 @@ class RangeTest:
         Raises:
             ImportError: If there is no matplotlib.
         """
+        from ..plotting.plot import new_axes  # seldom needed, and slow to import
+
         ax = new_axes() if ax is None else ax
         rates = self._before_divergence(self.rates)
         ax.plot(rates, self._before_divergence(self.losses), color="#b8c4e8", linewidth=1, label="loss")
