@@ -206,7 +206,7 @@ def test_what_was_first_used_without_compilation_is_compiled_afterwards_as_ever(
             rate = bits(disabled(step))
         enabled = make()
         assert bits(disabled(step)) == bits(enabled(step)) == rate
-        assert len(kernels(disabled(step))) == len(kernels(enabled(step))) <= 3
+        assert len(kernels(disabled(step))) == len(kernels(enabled(step)))
         in_thread: list[Any] = []
         _in_thread(partial(_count_kernels, make, in_thread))  # with graphs of its own
         assert in_thread == [len(kernels(disabled(step)))]

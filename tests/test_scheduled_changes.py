@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -128,7 +129,8 @@ def test_a_step_that_captures_no_state_is_seen(
     plateau.observe(1.0)
     captured = [training.model.state] if captures_model else []
     step = mx.compile(lambda x, y: training.step(x, y), inputs=captured, outputs=captured)
-    mx.eval(step(*batches(1)[0]))
+    with pytest.warns(UserWarning, match="stands still") if captures_model else nullcontext():
+        mx.eval(step(*batches(1)[0]))
     with pytest.raises(ValueError, match="does not have its state as an input"):
         plateau.observe(1.0)
     with pytest.raises(ValueError, match="does not have its state as an input"):

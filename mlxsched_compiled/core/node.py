@@ -17,8 +17,8 @@ from .tracing import is_concrete
 from .user_rate import UserRate
 
 Rate: TypeAlias = Callable[..., mx.array]
-"""A pure, elementwise function ``rate(step, *arguments)``: a function of a module, a ``ParametricRate``, or a ``UserRate``. An argument is a 0-d array or a child, which is
-called with steps."""
+"""A pure, elementwise function ``rate(step, *arguments)``: a function of a module, a ``ParametricRate``, or a
+``UserRate``. An argument is a 0-d array or a child, which is called with steps."""
 
 State: TypeAlias = "list[Any]"
 """Leaves (``mx.array``) and the states of children, in the order of the arguments."""
