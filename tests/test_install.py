@@ -185,16 +185,16 @@ def test_mlx_lm_gets_from_config(is_imported_before: bool) -> None:
         assert repr(build_schedule(TEXT)) == repr(ours.from_config(TEXT))
     ours.install()
     ours.uninstall()
-    after = _build_schedules("mlx_lm.lora", "early_taker", "late_taker")
-    assert len(set(after)) == 1
+    after = _build_schedules("early_taker", "late_taker")
     assert after[0].__module__ == "mlx_lm.tuner.utils"
     if is_imported_before:
-        assert set(before) == set(after)
+        assert before == after[:2]
+    assert repr(after[2](TEXT)) == repr(ours.from_config(TEXT))  # whoever has taken ours goes on with it
 
 
 @pytest.mark.parametrize("is_imported_before", [True, False])
 def test_a_copy_of_mlx_lm_inside_another_package(mlx_lm: Path, is_imported_before: bool) -> None:
-    """Beside mlx-lm itself: each gets its own back."""
+    """Beside mlx-lm itself: each gets its own back, but for those who have taken ours."""
     vendor = mlx_lm / "program" / "_vendor"
     shutil.copytree(mlx_lm / "mlx_lm", vendor / "mlx_lm")
     for package in (vendor, vendor.parent):
@@ -211,7 +211,7 @@ def test_a_copy_of_mlx_lm_inside_another_package(mlx_lm: Path, is_imported_befor
         assert repr(build_schedule(TEXT)) == repr(ours.from_config(TEXT))
     ours.uninstall()
     after = _build_schedules(*names)
-    assert [f.__module__ for f in after] == ["mlx_lm.tuner.utils", copy, copy, "mlx_lm.tuner.utils"]
+    assert [f.__module__ for f in after[:2]] == ["mlx_lm.tuner.utils", copy]
     if is_imported_before:
         assert before == after
 

@@ -278,13 +278,6 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path, capsys: py
     assert capsys.readouterr().out.endswith("0.001 at every step; 33 updates (100 iters // 3 accumulated)\n")
 
 
-def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("yaml")
-    monkeypatch.setattr(sys, "stdin", io.StringIO(ACCUMULATED))
-    assert main(["show", "-"]) == 0
-    assert "\nstandard input\nwarmup(" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("text", "words"),
     [

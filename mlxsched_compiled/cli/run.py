@@ -38,12 +38,11 @@ def _run(arguments: argparse.Namespace) -> int:
     target, *sys.argv[1:] = words
     try:
         _execute(target, arguments.is_module)
-    except ConfigurationError:
-        raise
     except Exception as error:
         theirs = _frames_of_the_program(error.__traceback__)
-        if theirs is None and isinstance(error, (ValueError, OSError, ImportError)):
-            raise  # it did not start
+        did_not_start = theirs is None and isinstance(error, (ValueError, OSError, ImportError))
+        if did_not_start or isinstance(error, ConfigurationError):
+            raise
         sys.excepthook(type(error), error.with_traceback(theirs), theirs)
         return 1
     return 0

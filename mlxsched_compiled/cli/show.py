@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
 from shutil import get_terminal_size
 from textwrap import fill
 from typing import Any
@@ -32,8 +31,7 @@ def add_command(commands: Any) -> None:
         "schedules",
         metavar="SCHEDULE",
         nargs="+",
-        help="a text such as 'cosine_decay(1e-3, 1000)', a YAML or JSON file of mlx-lm's trainer or of a schedule, "
-        "or - for one on the standard input",
+        help="a text such as 'cosine_decay(1e-3, 1000)', or a YAML or JSON file of mlx-lm's trainer or of a schedule",
     )
     parser.add_argument("--steps", metavar="N", type=int, help="draw so many steps")
     parser.add_argument("--out", metavar="FILE", help="write a picture too: .png, .svg or .pdf")
@@ -59,12 +57,11 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _found(argument: str) -> tuple[str, Training]:
     """What an argument stands for, and how to call it."""
-    if argument != "-" and not argument.endswith(_ENDINGS) and not os.path.exists(argument):
+    if not argument.endswith(_ENDINGS) and not os.path.exists(argument):
         schedule = from_config(argument)
         return str(schedule), Training(schedule)
-    name = "standard input" if argument == "-" else argument
-    with at(name), nullcontext(sys.stdin) if argument == "-" else open(argument, encoding="utf-8") as file:
-        return name, read(file)
+    with at(argument), open(argument, encoding="utf-8") as file:
+        return argument, read(file)
 
 
 def _legend(trainings: dict[str, Training], curves: list[Curve]) -> Iterator[str]:

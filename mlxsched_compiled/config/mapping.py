@@ -98,12 +98,9 @@ def _arguments(known: Mapping[str, Parameter], config: Mapping[str, Any]) -> lis
     if not is_sequence(arguments):
         raise TypeError(f"arguments must be a list or a mapping, but got {shown(arguments)}.")
     values = listed("arguments", arguments)
-    by_position = [p for p in known if known[p].kind is Parameter.POSITIONAL_OR_KEYWORD]
-    if len(values) > len(by_position):
-        raise ValueError(
-            f"arguments must be at most {len(by_position)} ({', '.join(by_position)}), but got {len(values)}."
-        )
-    return [(f"arguments[{i}]", *pair) for i, pair in enumerate(zip(by_position, values, strict=False))]
+    names = [p for p in known if known[p].kind is Parameter.POSITIONAL_OR_KEYWORD]
+    places = [f"arguments[{i}]" for i in range(len(values))]
+    return [*zip(places, [*names, *places[len(names) :]], values, strict=False)]
 
 
 def _rounded(steps: Any) -> Any:

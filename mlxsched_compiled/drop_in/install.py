@@ -63,7 +63,7 @@ def install() -> None:
 def uninstall() -> None:
     """Puts back what ``install`` has replaced.
 
-    Modules that have taken schedules from MLX by name since, and optimizers made since, go on with ours.
+    Modules that have taken ours by name since, and optimizers made since, go on with ours.
 
     Warns:
         UserWarning: Naming what something else has replaced since, which is left as it is.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -33,20 +33,15 @@ def unobserved(schedule: Schedule) -> list[str]:
     return [f"{schedule} changes nothing unless a callback of yours calls observe."] if is_mutable(schedule) else []
 
 
-def _in_place_of(original: Any) -> Callable[[Any], Schedule]:
-    """Ours, one for each original, so that it can be put back."""
-
-    def build_schedule(schedule_config: Any) -> Schedule:
-        """Build a learning rate schedule from the given config."""
-        try:
-            schedule = from_config(schedule_config)
-        except (ValueError, TypeError) as error:
-            raise ConfigurationError(f"lr_schedule: {error}") from error
-        for note in unobserved(schedule):
-            warn(note, stacklevel=2)
-        return schedule
-
-    return build_schedule
+def build_schedule(schedule_config: Any) -> Schedule:
+    """Build a learning rate schedule from the given config."""
+    try:
+        schedule = from_config(schedule_config)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"lr_schedule: {error}") from error
+    for note in unobserved(schedule):
+        warn(note, stacklevel=2)
+    return schedule
 
 
 class MlxLm:
@@ -58,7 +53,6 @@ class MlxLm:
 
     def __init__(self, replacements: Replacements) -> None:
         self._replacements = replacements
-        self._originals: dict[Any, Any] = {}  # of each of ours
 
     def install(self) -> None:
         """Has it replaced when mlx-lm is imported."""
@@ -72,12 +66,9 @@ class MlxLm:
             self._replace(importlib.import_module(name))
 
     def uninstall(self) -> None:
-        """Puts mlx-lm's own back, also in modules that have imported ours from there."""
+        """Has it replaced no more."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
-        for module, name, ours in importers(self._originals):
-            setattr(module, name, self._originals[ours])
-        self._originals.clear()
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -105,8 +96,7 @@ class MlxLm:
             original = getattr(module, _NAME, None)
             if original is None:
                 warn(f"{module.__name__} has no {_NAME}: it makes schedules in another way, by itself.", stacklevel=3)
-            elif original not in self._originals:
-                ours = _in_place_of(original)
-                self._originals[ours] = self._replacements.put(module, _NAME, ours)
+            elif original is not build_schedule:
+                self._replacements.put(module, _NAME, build_schedule)
                 for importer, name, _ in importers([original]):
-                    self._replacements.put(importer, name, ours)
+                    self._replacements.put(importer, name, build_schedule)

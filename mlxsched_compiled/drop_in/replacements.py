@@ -17,8 +17,7 @@ class Replacements:
 
     def __init__(self) -> None:
         self._made: dict[tuple[Any, str], tuple[Any, Any]] = {}  # of an owner's attribute, what was there, and ours
-        self.lock = RLock()
-        """To be held where several things are replaced, or put back, as one."""
+        self.lock = RLock()  # to be held where several things are replaced, or put back, as one
 
     def put(self, owner: Any, name: str, ours: Any) -> Any:
         """Puts ``ours`` in the place of an attribute, and returns what was there."""

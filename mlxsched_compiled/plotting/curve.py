@@ -28,8 +28,8 @@ class Curve:
     """
 
     def __init__(self, schedule: Schedule, steps: int | None = None) -> None:
+        # The step from which on the rate stays what it is, whether or not it is among the first ``count``.
         self.ends = end(schedule)
-        """The step from which on the rate stays what it is, whether or not it is among the first ``count``."""
         self.count = horizon(schedule, self.ends) if steps is None else steps
         self.steps = evenly(0, self.count - 1, _SAMPLES)
         self.rates = rates_at(schedule, self.steps)

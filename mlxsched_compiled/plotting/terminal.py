@@ -10,13 +10,11 @@ from .curve import Curve
 _HEIGHT = 12  # lines, without the lower axis
 _NARROWEST = 6  # characters
 _MARKS = "*o+x#@%&"
-_UNICODE = {"|": "│", "+": "┤", "-": "─", "corner": "└", "tick": "┬"}
-_ASCII = {"|": "|", "+": "+", "-": "-", "corner": "+", "tick": "+"}
+_ASCII = str.maketrans("│┤─└┬", "|+-++")
 
 
 def picture(curves: Sequence[Curve], width: int, encoding: str) -> str:
     """The curves over shared axes, in so many characters a line, of those that the encoding has."""
-    signs = _UNICODE if encoding.lower().startswith("utf") else _ASCII
     low, high, last = shared(curves)
 
     def row(rate: float) -> int:
@@ -31,9 +29,10 @@ def picture(curves: Sequence[Curve], width: int, encoding: str) -> str:
         cells.update(dict.fromkeys(_line(points), mark(i)))
     lines = []
     for y in range(_HEIGHT):
-        axis = f"{labels.get(y, ''):>{margin - 1}} {signs['+' if y in labels else '|']}"
+        axis = f"{labels.get(y, ''):>{margin - 1}} {'┤' if y in labels else '│'}"
         lines.append((axis + "".join(cells.get((x, y), " ") for x in range(columns))).rstrip())
-    return "\n".join([*lines, *_lower_axis(last, columns, margin, signs)])
+    text = "\n".join([*lines, *_lower_axis(last, columns, margin)])
+    return text if encoding.lower().startswith("utf") else text.translate(_ASCII)
 
 
 def mark(index: int) -> str:
@@ -51,14 +50,14 @@ def _line(points: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
     return cells
 
 
-def _lower_axis(last: int, columns: int, margin: int, signs: dict[str, str]) -> list[str]:
-    line, labels = [signs["-"]] * columns, [" "] * (margin + 1 + columns)
+def _lower_axis(last: int, columns: int, margin: int) -> list[str]:
+    line, labels = ["─"] * columns, [" "] * (margin + 1 + columns)
     free = 0
     for tick in step_ticks(last, max(columns // 14, 1)):
         at, text = round(tick / last * (columns - 1)), whole(tick)
         start = min(max(margin + 1 + at - len(text) // 2, free), len(labels) - len(text))
         if start >= free:
-            line[at] = signs["tick"]
+            line[at] = "┬"
             labels[start : start + len(text)] = text
             free = start + len(text) + 1
-    return [" " * margin + signs["corner"] + "".join(line), "".join(labels).rstrip()]
+    return [" " * margin + "└" + "".join(line), "".join(labels).rstrip()]
