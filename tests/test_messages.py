@@ -146,3 +146,12 @@ def test_a_schedule_beside_an_array_says_what_takes_one() -> None:
     for use in (lambda: mx.array(1.0) * schedule, lambda: mx.array(schedule), lambda: schedule < 0.1):  # type: ignore[arg-type]
         with pytest.raises(TypeError, match=r"cosine_decay.*used as a number.*scheduled"):
             use()
+
+
+@pytest.mark.parametrize(
+    "rate", [lambda: ours.constant(0.1), lambda: 0.1], ids=["beside a schedule", "beside a number"]
+)
+def test_a_schedule_assigned_to_a_plain_optimizer_says_what_to_do(rate: Callable[[], Any]) -> None:
+    optimizer = optim.SGD(rate())
+    with pytest.raises(TypeError, match=r"cosine_decay.*retune the schedule.*scheduled\(optimizer_class"):
+        optimizer.learning_rate = ours.cosine_decay(0.1, 10)
