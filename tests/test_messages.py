@@ -152,6 +152,6 @@ def test_a_schedule_beside_an_array_says_what_takes_one() -> None:
     "rate", [lambda: ours.constant(0.1), lambda: 0.1], ids=["beside a schedule", "beside a number"]
 )
 def test_a_schedule_assigned_to_a_plain_optimizer_says_what_to_do(rate: Callable[[], Any]) -> None:
-    optimizer = optim.SGD(rate())
+    optimizer: Any = optim.SGD(rate())
     with pytest.raises(TypeError, match=r"cosine_decay.*retune the schedule.*scheduled\(optimizer_class"):
         optimizer.learning_rate = ours.cosine_decay(0.1, 10)
