@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from inspect import Parameter, Signature, signature
+from inspect import Signature, signature
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -21,11 +21,6 @@ def catalogue() -> dict[str, Callable[..., Schedule]]:
     """The factories, by name, in the order of the package's contents."""
     names = vars(contents())
     return {name: names[name] for name in names["__all__"] if _is_factory(names[name])}
-
-
-def parameters(name: str) -> Mapping[str, Parameter]:
-    """The parameters of a factory."""
-    return signature(factory_of(name)).parameters
 
 
 def called(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Schedule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from inspect import Parameter
+from inspect import Parameter, signature
 from typing import Any
 
 import mlx.core as mx
@@ -14,7 +14,7 @@ from ..core.checks import count, finite, is_fractional, is_mapping, is_sequence,
 from ..core.schedule import Schedule
 from ..schedules.combinators import delay
 from ..schedules.warmups import warmup
-from .catalogue import called, parameters
+from .catalogue import called, factory_of
 from .ratios import ratio_keys, without_ratios
 from .text import parsed
 
@@ -48,7 +48,7 @@ def _schedule(config: Mapping[Any, Any]) -> Schedule:
         there = ", ".join(map(shown, config)) or "none"
         raise TypeError(f"The key 'name' must be the name of a schedule, but is {shown(name)}; there is {there}.")
     with at("name"):
-        known = parameters(name)
+        known = signature(factory_of(name)).parameters
     given = _given(name, known, config)
     extra_step = "total_steps" not in given  # the first rate lasts one step more after mlx-lm's warmup
     try:
@@ -99,8 +99,9 @@ def _arguments(known: Mapping[str, Parameter], config: Mapping[str, Any]) -> lis
         raise TypeError(f"arguments must be a list or a mapping, but got {shown(arguments)}.")
     values = listed("arguments", arguments)
     names = [p for p in known if known[p].kind is Parameter.POSITIONAL_OR_KEYWORD]
-    places = [f"arguments[{i}]" for i in range(len(values))]
-    return [*zip(places, [*names, *places[len(names) :]], values, strict=False)]
+    places = [f"[{i}]" for i in range(len(values))]
+    keys = [*names, *places[len(names) :]]  # those too many are refused by their places
+    return [(f"arguments{place}", key, value) for place, key, value in zip(places, keys, values, strict=False)]
 
 
 def _rounded(steps: Any) -> Any:

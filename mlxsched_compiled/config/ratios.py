@@ -26,7 +26,7 @@ def ratio_keys(known: Mapping[str, Parameter]) -> dict[str, str]:
 def without_ratios(name: str, known: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[str, Any]:
     """What is given, with numbers for ratios and with the length that ``total_steps`` leaves."""
     numbers = dict(given)
-    total = static("total_steps", count("total_steps", given["total_steps"])) if "total_steps" in given else None
+    total = static("total_steps", count("total_steps", given["total_steps"])) if "total_steps" in given else 0
     share, taken, is_used = 0.0, 0, False
     for key, parameter in ratio_keys(known).items():
         if key not in given:
@@ -37,7 +37,7 @@ def without_ratios(name: str, known: Mapping[str, Parameter], given: Mapping[str
         whole = _peak(known) if parameter in ("init", "end") else "total_steps"
         if whole not in given:
             raise ValueError(f"{name}: {key} is a part of {whole}, which is not given.")
-        if total is None or whole != "total_steps":
+        if whole != "total_steps":
             numbers[parameter] = ratio * finite(whole, given[whole])
             continue
         if not 0 <= ratio <= 1:
@@ -46,7 +46,7 @@ def without_ratios(name: str, known: Mapping[str, Parameter], given: Mapping[str
         numbers[parameter] = round(share * total) - taken  # what is rounded is where each part ends: all fill the total
         taken += numbers[parameter]
         is_used = True
-    if total is None or "total_steps" in known:
+    if "total_steps" not in given or "total_steps" in known:
         return numbers
     del numbers["total_steps"]
     if lengths := _lengths(known):
