@@ -16,7 +16,8 @@ def _share_kernels(there: Path, here: Path) -> None:
     for kernel in there.glob("mlx/**/*.so"):
         link = here / kernel.relative_to(there)
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to(kernel)
+        if not os.path.lexists(link):  # as it is where two programs are launched one after the other
+            link.symlink_to(kernel)
 
 
 if __name__ == "__main__":
