@@ -104,8 +104,10 @@ def _shown(value: Any, most: int | None) -> str:
         return call.text(most)
     try:
         if isinstance(value, mx.array):
+            if value.ndim != 1:
+                return repr(value)
             parts = (", ".join(map(_shortest, part.tolist())) for part in _ends(value, most))
-            return f"[{', ... '.join(parts)}]" if value.ndim == 1 else repr(value)
+            return f"[{', ... '.join(parts)}]"
         if hasattr(value, "dtype"):
             return repr(value.tolist())
         return repr(float(value) if hasattr(value, "__float__") and not isinstance(value, (int, float)) else value)

@@ -118,7 +118,7 @@ def table(values: Any) -> Schedule:
     """
     numbers = values if isinstance(values, mx.array) else listed("values", values)
     try:
-        rates = mx.array(numbers)
+        rates = numbers if isinstance(numbers, mx.array) else mx.array(numbers)
     except (TypeError, ValueError) as error:
         raise TypeError(f"values must be numbers, but got {shown(numbers)}.") from error
     if rates.dtype == mx.bool_ or (isinstance(numbers, list) and any(isinstance(v, bool) for v in numbers)):

@@ -268,7 +268,8 @@ def _untraceable_rate(optimizers: list[Any]) -> TypeError | None:
     for optimizer in optimizers:
         for scheduler in optimizer._schedulers.values():
             try:
-                UserRate(scheduler)(optimizer.state["step"])
+                with handing({}):
+                    UserRate(scheduler)(optimizer.state["step"])
             except TypeError as error:
                 return error
     return None
