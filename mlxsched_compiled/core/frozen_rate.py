@@ -26,10 +26,10 @@ def is_frozen_by_update() -> bool:
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         if frame.f_code is _APPLY:
-            is_traced = not is_concrete(frame.f_locals["gradients"])
+            is_traced = not is_concrete(frame.f_locals.get("gradients"))
         # Only a compiled function fills a model with tracers. The outer of two updates is that of a ``MultiOptimizer``.
-        if frame.f_code is _UPDATE and not is_concrete(frame.f_locals["model"]):
-            optimizer = frame.f_locals["self"]
+        if frame.f_code is _UPDATE and not is_concrete(frame.f_locals.get("model")):
+            optimizer = frame.f_locals.get("self")
         frame = frame.f_back
     if is_traced and optimizer is not None:
         _warn_once(optimizer)

@@ -55,7 +55,7 @@ class Schedule(Node):
         Schedule(<function power_law at 0x...>, 0.1, 100)
     """
 
-    __slots__ = ("_call", "_graphs")
+    __slots__ = ("_call", "_thread_graph")
     __array_ufunc__ = None  # NumPy leaves its operators to ours: an array times a schedule is no array of schedules
 
     def __init__(self, rate: Callable[..., Any], *hyperparameters: Number) -> None:
@@ -63,7 +63,7 @@ class Schedule(Node):
             raise TypeError(f"rate must be a function of the step, but got {rate!r}.")
         super().__init__(UserRate(rate), *(_exact(i, value) for i, value in enumerate(hyperparameters)))
         self._call = Call(Schedule, (rate, *hyperparameters))
-        self._graphs: _Graphs | None = None
+        self._thread_graph: _ThreadGraph | None = None
 
     @classmethod
     def _of(cls, node: Node, call: Call) -> Schedule:
@@ -72,7 +72,7 @@ class Schedule(Node):
         schedule.structure, schedule.children, schedule._state = node.structure, node.children, node._state
         schedule.frozen = ""
         schedule._call = call
-        schedule._graphs = None
+        schedule._thread_graph = None
         return schedule
 
     def __call__(self, step: int | mx.array) -> mx.array:
@@ -94,17 +94,17 @@ class Schedule(Node):
         state, handed = self._state, None
         if _handed and (handed := _handed.get(get_ident())):
             state = handed.leaves_of(self)
-        graphs = self._graphs
-        if graphs is None:
-            graphs = self._graphs = _Graphs(self.structure)
+        its = self._thread_graph
+        if its is None:
+            its = self._thread_graph = _ThreadGraph(self.structure)
         try:
-            return graphs.graph.rate(step, state, graphs.tracer)
+            return its.graph.rate(step, state, its.tracer)
         except Inlined:
             pass
         if handed is None and not is_concrete([step, state]):
             self.freeze(_BAKED.format(self.__name__))
         elif handed is None:
-            return self._constant_rate(graphs.graph, step)
+            return self._constant_rate(its.graph, step)
         return inlined(self.structure, step, state)
 
     def _constant_rate(self, graph: Graph, step: mx.array) -> mx.array:
@@ -311,7 +311,7 @@ class Schedule(Node):
 Schedule.__module__ = "mlxsched_compiled"  # where pickles look for it
 
 
-class _Graphs(threading.local):
+class _ThreadGraph(threading.local):
     """The graph of one schedule, on each thread that calls it."""
 
     def __init__(self, structure: Structure) -> None:
