@@ -127,7 +127,7 @@ class Compiled:
                 raise _AgainError from error
             raise
         for i in kept.indices:
-            arrays[i][...] = values[i]
+            arrays[i][()] = values[i]
             values[i] = arrays[i]
         layout.arrays.put(values)
         self._carry.update(carry)

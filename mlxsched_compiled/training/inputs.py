@@ -75,7 +75,7 @@ class _Recorded(mx.array):
     def of(cls, array: mx.array) -> Any:
         """``array`` itself, as an object of this class."""
         recorded = cls(mx.zeros(array.shape, array.dtype))
-        mx.array.__setitem__(recorded, ..., array)
+        mx.array.__setitem__(recorded, (), array)
         return recorded
 
 
