@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from typing import Any
 from weakref import WeakValueDictionary
 
 import mlx.core as mx
-from mlx.utils import tree_flatten, tree_map
+from mlx.utils import tree_map
 
-from .node import State, Structure, constant_rate
+from .node import State, Structure, constant_rate, leaves
 from .runtime_inputs import runtime_inputs
 from .tracing import is_concrete, is_tracing
 from .user_rate import UserRate
@@ -35,7 +34,7 @@ class Graph:
 
     def __init__(self, structure: Structure) -> None:
         def rate(step: mx.array, state: State, tracer: mx.array) -> mx.array:
-            concrete = [is_concrete(leaf) for leaf in _leaves([step, state])]
+            concrete = [is_concrete(leaf) for leaf in leaves([step, state])]
             if any(concrete) and (not all(concrete) or is_tracing()):
                 raise Inlined
             return rate_of(structure, step, state)
@@ -81,7 +80,7 @@ def rate_of(structure: Structure, step: mx.array, state: State) -> mx.array:
 
 def inlined(structure: Structure, step: mx.array, state: State) -> mx.array:
     """The rate inside a foreign trace, whose inputs its leaves are not."""
-    inputs = iter(runtime_inputs(_leaves([step, state])))
+    inputs = iter(runtime_inputs(leaves([step, state])))
     step, state = tree_map(lambda _: next(inputs), [step, state])
     return rate_of(structure, step, state)
 
@@ -104,8 +103,3 @@ def _counting(structure: Structure, step: mx.array, state: State) -> State | Non
         if child is not None and (counting := _counting(child, step, its)):
             return [*state[:i], counting, *state[i + 1 :]]
     return None
-
-
-def _leaves(tree: Any) -> list[mx.array]:
-    leaves: Any = tree_flatten(tree)
-    return [leaf for _, leaf in leaves]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import mlx.core as mx
+from mlx.utils import tree_flatten
 
 from .checks import Number, finite
 from .tracing import is_concrete
@@ -147,6 +148,12 @@ def mutable_nodes(node: Node) -> list[tuple[Node, MutableRate]]:
     """The nodes of a tree whose first leaves change without ``retune``, with their rates."""
     rates: list[tuple[Node, Any]] = [(each, each.structure.rate) for each in node.tree()]
     return [(each, rate) for each, rate in rates if isinstance(rate, MutableRate)]
+
+
+def leaves(tree: Any) -> list[mx.array]:
+    """The arrays of a tree, such as a state."""
+    found: Any = tree_flatten(tree)
+    return [leaf for _, leaf in found if isinstance(leaf, mx.array)]
 
 
 Operand: TypeAlias = "Node | Callable[[mx.array], Any] | Number"

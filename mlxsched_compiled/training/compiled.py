@@ -16,11 +16,12 @@ import mlx.core as mx
 from mlx.nn import Module
 from mlx.utils import tree_map
 
+from ..core.node import leaves
 from ..core.schedule import Schedule, handing
 from ..core.tracing import is_concrete, looks_at_a_value
 from ..core.user_rate import UserRate
 from ..optimizers.state import schedules_of
-from .inputs import Inputs, leaves
+from .inputs import Inputs
 from .layout import Layout
 from .snapshots import Snapshot, random_key, set_random_key
 from .watch import Watch
@@ -163,8 +164,8 @@ class Compiled:
         of_optimizers = schedules_of(optimizers)
         known = {id(schedule): schedule for schedule in [*of_optimizers, *self._called]}
         self._schedules = [*known.values()]
-        leaves = [schedule.state for schedule in self._schedules]
-        options = {**self._options, "skipped": leaves, "by_value": self._by_value}
+        states = [schedule.state for schedule in self._schedules]
+        options = {**self._options, "skipped": states, "by_value": self._by_value}
         self._layout = Layout([self._optimizer], self._modules, **options)
         everything = Layout([self._optimizer], self._modules, **{**options, "with_attributes": True})
         random = [mx.random.state] if self._draws else []

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
 from .layout import Layout
 
@@ -58,12 +57,6 @@ class Inputs:
         places = self._layout.arrays
         named = zip(places.names, places.present(), strict=True)
         places.put([mx.where(condition, now, before[name]) if name in before else now for name, now in named])
-
-
-def leaves(tree: Any) -> Iterator[mx.array]:
-    """The arrays of a tree."""
-    found: Any = tree_flatten(tree)
-    return (leaf for _, leaf in found if isinstance(leaf, mx.array))
 
 
 class _Recorded(mx.array):

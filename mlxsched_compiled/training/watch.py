@@ -12,8 +12,8 @@ from typing import Any
 from warnings import warn
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
+from ..core.node import leaves
 from ..core.schedule import Schedule, is_mutable
 from ..optimizers.state import schedules_of
 
@@ -66,7 +66,7 @@ class _Left:
         self._optimizer = optimizer
         self._state = state = optimizer.state
         self._scheduler, self._step, self._rate = _counts(optimizer)
-        self._mutable = [] if "schedules" in state else [(s, _leaves(s)) for s in _mutable(optimizer)]
+        self._mutable = [] if "schedules" in state else [(s, leaves(s.state)) for s in _mutable(optimizer)]
         # A state that was assigned before the first step, when it is too late to see whether that of schedules was.
         self._came_loaded = bool(self._mutable) and not optimizer._initialized and self._step.item() > 0
 
@@ -89,7 +89,7 @@ class _Left:
         _, step, _ = _counts(self._optimizer)
         if self._optimizer.state is self._state or int(step) == int(self._step):
             return []
-        return [s for s, before in self._mutable if all(map(is_, _leaves(s), before))]
+        return [s for s, before in self._mutable if all(map(is_, leaves(s.state), before))]
 
 
 def _counts(optimizer: Any) -> tuple[Any, Any, Any]:
@@ -101,11 +101,6 @@ def _mutable(optimizer: Any) -> list[Schedule]:
     return [schedule for schedule in schedules_of([optimizer]) if is_mutable(schedule)]
 
 
-def _leaves(schedule: Schedule) -> list[mx.array]:
-    leaves: Any = tree_flatten(schedule.state)
-    return [leaf for _, leaf in leaves]
-
-
 def _is_new(schedule: Schedule) -> bool:
     """Whether a schedule is as when it was made: no metric has changed it."""
     from ..config.from_config import from_config
@@ -114,4 +109,4 @@ def _is_new(schedule: Schedule) -> bool:
         new = from_config(repr(schedule))
     except (ValueError, TypeError):  # it has a function of the user's
         return False
-    return all(mx.array_equal(a, b).item() for a, b in zip(_leaves(schedule), _leaves(new), strict=True))
+    return all(mx.array_equal(a, b).item() for a, b in zip(leaves(schedule.state), leaves(new.state), strict=True))
